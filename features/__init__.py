@@ -1,0 +1,1 @@
+"""Event logs to training tables, and the same encoding for serving."""

@@ -1,0 +1,112 @@
+"""Histories to model inputs: the one encoding that training, export and serving share. numpy only.
+
+Input names are fixed, so a model, its ONNX graph and this file agree on them:
+
+    items        (B, L) int64    dense item ids, oldest first, padded on the right with 0
+    events       (B, L) int64    behaviour codes, 0 padding
+    timestamps   (B, L) int64    microseconds UTC, 0 padding
+    item.<name>  (B, L, ...)     an attribute of items.arrow, gathered for each position
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+type Ints = NDArray[np.integer]
+
+
+@dataclass(frozen=True, slots=True)
+class Histories:
+    """B histories cut from shared value arrays without copying: rows [starts, ends) of each.
+
+    items: (E,) dense ids. timestamps: (E,) microseconds UTC. events: (E,) behaviour codes.
+    starts, ends: (B,) int64. Within a history the oldest event comes first.
+    """
+
+    items: Ints
+    timestamps: Ints
+    events: Ints
+    starts: Ints
+    ends: Ints
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Events per history, (B,)."""
+        return (self.ends - self.starts).astype(np.int64)
+
+    def take(self, rows: Ints | slice) -> "Histories":
+        """The histories at `rows`, sharing the values."""
+        return Histories(
+            self.items, self.timestamps, self.events, self.starts[rows], self.ends[rows]
+        )
+
+    @classmethod
+    def of(
+        cls,
+        items: Sequence[Sequence[int] | Ints],
+        timestamps: Sequence[Sequence[int] | Ints] | None = None,
+        events: Sequence[Sequence[int] | Ints] | None = None,
+    ) -> "Histories":
+        """Histories from lists; timestamps default to 0 (unknown) and events to code 1."""
+        ends = np.cumsum([len(row) for row in items], dtype=np.int64)
+        starts = np.concatenate([np.zeros(1, np.int64), ends])[: len(items)]
+        total = int(ends[-1]) if len(items) else 0
+
+        def flat(rows: Sequence[Sequence[int] | Ints] | None, default: int) -> NDArray[np.int64]:
+            if rows is None or not total:
+                return np.full(total, default, np.int64)
+            return np.concatenate([np.asarray(row, np.int64) for row in rows])
+
+        return cls(flat(items, 0), flat(timestamps, 0), flat(events, 1), starts, ends)
+
+
+def window_rows(
+    starts: Ints, ends: Ints, max_len: int
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Row numbers of the last `max_len` events of each history, and which of them are real.
+
+    Both are (B, L) with L = min(max_len, longest history), at least 1; padding is on the right
+    and points at row 0.
+    """
+    lengths = np.minimum(ends - starts, max_len)
+    width = max(int(lengths.max(initial=0)), 1)
+    column = np.arange(width)
+    real = column < lengths[:, None]
+    return np.where(real, (ends - lengths)[:, None] + column, 0).astype(np.int64), real
+
+
+def encode_histories(
+    histories: Histories,
+    inputs: Sequence[str],
+    max_len: int,
+    item_table: Mapping[str, NDArray] | None = None,
+) -> dict[str, NDArray]:
+    """The named input arrays of a model for the most recent `max_len` events of each history.
+
+    Raises KeyError for a name that is not one of this file's. An empty history is a row of 0.
+    """
+    rows, real = window_rows(histories.starts, histories.ends, max_len)
+
+    def gather(values: Ints) -> NDArray[np.int64]:
+        if not len(values):
+            return np.zeros(real.shape, np.int64)
+        return np.where(real, values[rows], 0).astype(np.int64)
+
+    columns = {
+        "items": histories.items,
+        "events": histories.events,
+        "timestamps": histories.timestamps,
+    }
+    encoded: dict[str, NDArray] = {}
+    for name in inputs:
+        if name.startswith("item."):
+            table = (item_table or {})[name.removeprefix("item.")]
+            encoded[name] = table[gather(histories.items)]
+        else:
+            encoded[name] = gather(columns[name])
+    return encoded

@@ -1,0 +1,97 @@
+"""What a `dataset/` holds: file names, array types and `schema.json`. No Polars here.
+
+    manifest.json          hashes, configuration, parent
+    schema.json            `DatasetSchema`
+    events.arrow           item_id int32, timestamp int64 (microseconds UTC), event uint8:
+                           all events, grouped by user, oldest first (the values of a jagged table)
+    users.arrow            one row a user, int64 cut points into events.arrow (see `CUTS`)
+    items.arrow            row i = dense item id i (row 0: padding): the encoded attributes
+    item_stats.arrow       what the ranking features know of items (written by `features.asof`)
+    vocabulary-item.arrow  column `id`: raw item id of dense id i + 1;  -user, -<column> likewise
+    catalogue.parquet      raw item_id and declared columns, row i = dense id i + 1: for display
+    tokenizer.json         where a text column is declared
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from features.errors import InputError
+
+SCHEMA = "schema.json"
+EVENTS = "events.arrow"
+USERS = "users.arrow"
+ITEMS = "items.arrow"
+ITEM_STATS = "item_stats.arrow"
+CATALOGUE = "catalogue.parquet"
+TOKENIZER = "tokenizer.json"
+
+CUTS = ("start", "train_end", "validation_start", "validation_end", "test_start", "test_end")
+"""Row numbers in events.arrow, a user each. Training reads [start, train_end). A case of a split has
+the history [start, <split>_start) and the targets [<split>_start, <split>_end)."""
+
+Kind = Literal["text", "category", "categories", "numeric", "timestamp"]
+Split = Literal["validation", "test"]
+
+
+def vocabulary_file(name: str) -> str:
+    """File of one vocabulary: `item`, `user`, or the name of an item column."""
+    return f"vocabulary-{name}.arrow"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemColumn:
+    """One encoded item attribute in items.arrow.
+
+    text: int32 (N + 1, width) token ids, 0 padding.  category: int32 (N + 1,).
+    categories: int32 (N + 1, width), 0 padding.  Values 0 missing, 1 unknown, 2.. known.
+    numeric: float32 (N + 1,), nan missing.  timestamp: int64 (N + 1,) microseconds, 0 missing.
+    """
+
+    name: str
+    kind: Kind
+    size: int = 0
+    """Number of values including 0 and 1 (text: of tokens); 0 for numeric and timestamp."""
+    width: int = 1
+    """Values kept per item."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetSchema:
+    """`schema.json`: travels from dataset to run to bundle."""
+
+    num_users: int
+    num_items: int
+    num_events: int
+    event_types: tuple[str, ...]
+    """Behaviours; `event` code i + 1 means event_types[i]."""
+    target_events: tuple[str, ...]
+    """Behaviours that count as targets in validation and test."""
+    item_columns: tuple[ItemColumn, ...]
+    title_column: str
+    """Column to show beside an item; empty where there is none."""
+    raw_item_type: Literal["int", "str"]
+    raw_user_type: Literal["int", "str"]
+    cutoff: int
+    """Latest training timestamp, microseconds UTC."""
+    split: Mapping[str, Any]
+    """The split's name and parameters, for the protocol fingerprint."""
+
+    def write(self, directory: Path) -> None:
+        """Write `schema.json` into `directory`."""
+        (directory / SCHEMA).write_text(json.dumps(asdict(self), indent=1, sort_keys=True) + "\n")
+
+    @classmethod
+    def read(cls, directory: Path) -> "DatasetSchema":
+        """Read `schema.json`; raises InputError when it is missing, damaged or of other fields."""
+        path = directory / SCHEMA
+        try:
+            content = json.loads(path.read_text())
+            columns = tuple(ItemColumn(**column) for column in content.pop("item_columns"))
+            for name in ("event_types", "target_events"):
+                content[name] = tuple(content[name])
+            return cls(item_columns=columns, **content)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{path} cannot be read ({error}): build the dataset again") from error

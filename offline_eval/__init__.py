@@ -1,0 +1,1 @@
+"""Predictions and truth in, numbers with intervals out, then a report."""

@@ -1,0 +1,1 @@
+"""A bundle in, recommendations out. Never imports torch."""
