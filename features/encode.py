@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-type Ints = NDArray[np.integer]
+Ints = NDArray[np.integer]
 
 
 @dataclass(frozen=True, slots=True)

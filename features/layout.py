@@ -6,7 +6,7 @@
                            all events, grouped by user, oldest first (the values of a jagged table)
     users.arrow            one row a user, int64 cut points into events.arrow (see `CUTS`)
     items.arrow            row i = dense item id i (row 0: padding): the encoded attributes
-    item_stats.arrow       what the ranking features know of items (written by `features.asof`)
+    item-timeline*.arrow   what the ranking features know of items (owned by `features.asof`)
     vocabulary-item.arrow  column `id`: raw item id of dense id i + 1;  -user, -<column> likewise
     catalogue.parquet      raw item_id and declared columns, row i = dense id i + 1: for display
     tokenizer.json         where a text column is declared
@@ -24,7 +24,6 @@ SCHEMA = "schema.json"
 EVENTS = "events.arrow"
 USERS = "users.arrow"
 ITEMS = "items.arrow"
-ITEM_STATS = "item_stats.arrow"
 CATALOGUE = "catalogue.parquet"
 TOKENIZER = "tokenizer.json"
 
