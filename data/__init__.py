@@ -1,1 +1,1 @@
-"""Sources of events, items and users: one dataset a file. Knows files and licences, nothing about models."""
+"""Sources of events, items and users, one dataset a file: files and licences, not models."""

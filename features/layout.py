@@ -1,15 +1,15 @@
 """What a `dataset/` holds: file names, array types and `schema.json`. No Polars here.
 
-    manifest.json          hashes, configuration, parent
-    schema.json            `DatasetSchema`
-    events.arrow           item_id int32, timestamp int64 (microseconds UTC), event uint8:
-                           all events, grouped by user, oldest first (the values of a jagged table)
-    users.arrow            one row a user, int64 cut points into events.arrow (see `CUTS`)
-    items.arrow            row i = dense item id i (row 0: padding): the encoded attributes
-    item-timeline*.arrow   what the ranking features know of items (owned by `features.asof`)
-    vocabulary-item.arrow  column `id`: raw item id of dense id i + 1;  -user, -<column> likewise
-    catalogue.parquet      raw item_id and declared columns, row i = dense id i + 1: for display
-    tokenizer.json         where a text column is declared
+manifest.json          hashes, configuration, parent
+schema.json            `DatasetSchema`
+events.arrow           item_id int32, timestamp int64 (microseconds UTC), event uint8:
+                       all events, grouped by user, oldest first (the values of a jagged table)
+users.arrow            one row a user, int64 cut points into events.arrow (see `CUTS`)
+items.arrow            row i = dense item id i (row 0: padding): the encoded attributes
+item-timeline*.arrow   what the ranking features know of items (owned by `features.asof`)
+vocabulary-item.arrow  column `id`: raw item id of dense id i + 1;  -user, -<column> likewise
+catalogue.parquet      raw item_id and declared columns, row i = dense id i + 1: for display
+tokenizer.json         where a text column is declared
 """
 
 import json
@@ -28,8 +28,8 @@ CATALOGUE = "catalogue.parquet"
 TOKENIZER = "tokenizer.json"
 
 CUTS = ("start", "train_end", "validation_start", "validation_end", "test_start", "test_end")
-"""Row numbers in events.arrow, a user each. Training reads [start, train_end). A case of a split has
-the history [start, <split>_start) and the targets [<split>_start, <split>_end)."""
+"""Row numbers in events.arrow, a user each. Training reads [start, train_end). A case of a split
+has the history [start, <split>_start) and the targets [<split>_start, <split>_end)."""
 
 Kind = Literal["text", "category", "categories", "numeric", "timestamp"]
 Split = Literal["validation", "test"]

@@ -110,9 +110,7 @@ def write_manifest(directory: Path, kind: str, config: Mapping[str, Any], parent
 
 
 @contextmanager
-def write_stage(
-    out: Path, *, kind: str, config: Mapping[str, Any], parent: str
-) -> Iterator[Path]:
+def write_stage(out: Path, *, kind: str, config: Mapping[str, Any], parent: str) -> Iterator[Path]:
     """Yield an empty directory to fill; on success it becomes `out`, on an error it is removed.
 
     Raises InputError when `out` exists or another process is writing it.
