@@ -111,7 +111,7 @@ class Dataset:
         )
 
     def vocabulary(self, name: str) -> pa.Array:
-        """Raw ids of `item`, `user`, or a column's values: element i is dense id i + 1 (columns: i + 2)."""
+        """Raw ids of `item` or `user` (element i is id i + 1) or of a column (id i + 2)."""
         column = read_table(self.path / vocabulary_file(name)).column("id")
         return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
 
