@@ -1,0 +1,22 @@
+"""Every model by name: a new one is one file and one line here."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import nn
+
+from recsys.models.sasrec import SASRec, SASRecConfig
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEntry:
+    """A model's configuration class, its class, and which of the three kinds it is."""
+
+    config: type[Any]
+    model: type[nn.Module]
+    kind: Literal["retriever", "ranker", "outcome"]
+
+
+MODELS: dict[str, ModelEntry] = {
+    "sasrec": ModelEntry(SASRecConfig, SASRec, "retriever"),
+}
