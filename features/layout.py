@@ -33,6 +33,7 @@ has the history [start, <split>_start) and the targets [<split>_start, <split>_e
 
 Kind = Literal["text", "category", "categories", "numeric", "timestamp"]
 Split = Literal["validation", "test"]
+ColdTargets = Literal["keep", "drop"]
 
 
 def vocabulary_file(name: str) -> str:
@@ -63,11 +64,15 @@ class DatasetSchema:
 
     num_users: int
     num_items: int
+    num_warm_items: int
+    """Dense ids 1..num_warm_items occur in training; the ids above them are cold."""
     num_events: int
     event_types: tuple[str, ...]
     """Behaviours; `event` code i + 1 means event_types[i]."""
     target_events: tuple[str, ...]
     """Behaviours that count as targets in validation and test."""
+    cold_targets: ColdTargets
+    """`drop`: evaluation leaves out targets above `num_warm_items`, and says how many."""
     item_columns: tuple[ItemColumn, ...]
     title_column: str
     """Column to show beside an item; empty where there is none."""
@@ -76,7 +81,8 @@ class DatasetSchema:
     cutoff: int
     """Latest training timestamp, microseconds UTC."""
     split: Mapping[str, Any]
-    """The split's name and parameters, for the protocol fingerprint."""
+    """The split's name and parameters, for the protocol fingerprint. A split by time also has
+    `validation_from` and `test_from`: the first microsecond of each window, UTC."""
 
     def write(self, directory: Path) -> None:
         """Write `schema.json` into `directory`."""

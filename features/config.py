@@ -1,0 +1,140 @@
+"""What is kept of a log, how it is split, and how items are encoded. No Polars here."""
+
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
+
+from features.layout import ColdTargets
+
+STRICT = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GlobalTime:
+    """Everybody's events before one instant train, those between two validate, the rest test.
+
+    The honest split: no model sees what happened to anyone after the instant it is tested from.
+    """
+
+    __pydantic_config__ = STRICT
+
+    name: Literal["global-time"] = "global-time"
+    validation: float = 0.1
+    """Share of all events in the validation window, the last one before the test window."""
+    test: float = 0.1
+    """Share of all events in the test window."""
+
+    def __post_init__(self) -> None:
+        if self.validation <= 0 or self.test <= 0 or self.validation + self.test >= 1:
+            raise ValueError(
+                f"validation={self.validation} and test={self.test} must be above 0 and "
+                "sum to less than 1: each part needs events"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LastDays:
+    """As `GlobalTime`, with windows of a given length at the end of the log."""
+
+    __pydantic_config__ = STRICT
+
+    name: Literal["last-days"] = "last-days"
+    validation_days: float = 7.0
+    test_days: float = 7.0
+
+    def __post_init__(self) -> None:
+        if self.validation_days <= 0 or self.test_days <= 0:
+            raise ValueError(
+                f"validation_days={self.validation_days} and test_days={self.test_days} must be "
+                "above 0: each window needs a length"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaveOneOut:
+    """Each user's last event tests and the one before validates: the protocol of many papers.
+
+    A user's own future is hidden, other users' future is not: use it to compare with published
+    numbers, and `GlobalTime` to know what to expect in production.
+    """
+
+    __pydantic_config__ = STRICT
+
+    name: Literal["leave-one-out"] = "leave-one-out"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LastSession:
+    """Each user's last session tests and the one before validates.
+
+    A session is a run of events with one `session_id`, where the log has that column; otherwise
+    a new one starts after a pause.
+    """
+
+    __pydantic_config__ = STRICT
+
+    name: Literal["last-session"] = "last-session"
+    gap_minutes: float = 30.0
+    """A longer pause than this ends a session; unused where the log names its sessions."""
+
+    def __post_init__(self) -> None:
+        if self.gap_minutes <= 0:
+            raise ValueError(f"gap_minutes={self.gap_minutes} must be above 0")
+
+
+SplitConfig = Annotated[
+    GlobalTime | LastDays | LeaveOneOut | LastSession, Field(discriminator="name")
+]
+Duplicates = Literal["keep", "exact", "consecutive", "first"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeatureConfig:
+    """Events to dataset."""
+
+    __pydantic_config__ = STRICT
+
+    events: tuple[str, ...] = ()
+    """Behaviours to keep, in the order of their codes; empty keeps all, by name."""
+    target_events: tuple[str, ...] = ()
+    """Behaviours to predict in validation and test; empty means every one that is kept."""
+    duplicates: Duplicates = "exact"
+    """Rows to drop. keep: none. exact: repeats of user, item, time and behaviour. consecutive:
+    also an event like the user's event before it. first: all but the first event of a user,
+    item and behaviour."""
+    min_user_events: int = 1
+    """Users with fewer events are dropped, together with `min_item_events` to a fixed point.
+    The counts include validation and test: above 1, the split knows a little of the future."""
+    min_item_events: int = 1
+    """Items with fewer events are dropped."""
+    split: SplitConfig = field(default_factory=GlobalTime)
+    catalogue: Literal["events", "items"] = "events"
+    """Items to know: those with events, or also the others in the item table."""
+    cold_targets: ColdTargets = "keep"
+    """Targets that training never saw: part of the test, or left out and counted."""
+    item_columns: tuple[str, ...] | Literal["all"] = "all"
+    """Declared item columns to encode."""
+    max_values: int = 10_000
+    """Known values of a category column, the most frequent first; the others become unknown."""
+    max_categories: int = 16
+    """Values kept per item of a column with several."""
+    max_tokens: int = 32
+    """Tokens kept per text."""
+    tokenizer_size: int = 4_096
+    """Tokens of the tokenizer trained on the text columns, 258 of them single bytes or special."""
+
+    def __post_init__(self) -> None:
+        if self.events and (alien := set(self.target_events) - set(self.events)):
+            raise ValueError(
+                f"target_events {sorted(alien)} are not among events {list(self.events)}: "
+                "nothing of them would be left to predict"
+            )
+        for name in ("min_user_events", "min_item_events", "max_values", "max_categories"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        if self.max_tokens < 1 or self.tokenizer_size < 258:
+            raise ValueError(
+                f"max_tokens={self.max_tokens} must be at least 1 and tokenizer_size="
+                f"{self.tokenizer_size} at least 258, one token a byte and two special ones"
+            )
