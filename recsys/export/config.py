@@ -1,0 +1,41 @@
+"""The [export] section: which sources a bundle holds, and what is done with their proposals."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import ConfigDict
+
+SourceName = Literal["model", "item_knn", "popularity"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportConfig:
+    """What goes into a bundle."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    sources: tuple[SourceName, ...] = ("model", "item_knn", "popularity")
+    """In order of priority. `model` is left out when there is no training run."""
+    candidates: int = 200
+    """Items each source proposes to the ranker."""
+    ranker: Literal["none", "lightgbm"] = "none"
+    """none: sources answer in order of priority. lightgbm: trained on the validation cases."""
+    exclude_seen: bool = True
+    """Items of the history are not recommended, unless a request asks for them."""
+    neighbours: int = 50
+    """Neighbours kept per item by item_knn."""
+    popularity_days: float | None = None
+    """Days before the end of training that popularity counts; None counts all of them."""
+    golden_requests: int = 8
+    """Requests stored with their answers, to be repeated by whoever loads the bundle."""
+
+    def __post_init__(self) -> None:
+        if len(set(self.sources)) != len(self.sources) or not self.sources:
+            raise ValueError(f"sources={self.sources} must name at least one source, each once")
+        if "popularity" not in self.sources:
+            raise ValueError(
+                f"sources={self.sources} lacks popularity: new users would get no answer"
+            )
+        for name in ("candidates", "neighbours", "golden_requests"):
+            if (value := getattr(self, name)) < 1:
+                raise ValueError(f"{name}={value} must be at least 1")
