@@ -122,4 +122,4 @@ def test_wrong_shapes_and_types_are_refused() -> None:
     with pytest.raises(ValueError, match=r"got \(2, 3\) and \(3,\)"):
         check_hits(np.zeros((2, 3), bool), np.zeros(3, int))
     with pytest.raises(ValueError, match="type bool, got float64"):
-        check_hits(np.zeros((2, 3)), np.zeros(2, int))
+        check_hits(np.zeros((2, 3)), np.zeros(2, int))  # pyright: ignore[reportArgumentType]

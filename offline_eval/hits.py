@@ -1,0 +1,101 @@
+"""Recommendation lists + truth -> hits, the form that `offline_eval.metrics` takes.
+
+Shape suffixes: U users, K ranks of the list, best first, T targets (user-item pairs).
+Lists hold dense item ids, from 1; a list shorter than K ends in 0.
+"""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.errors import InputError
+from offline_eval.metrics import Bools, Ints
+
+BLOCK = 1 << 16
+"""Targets compared with their user's list at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """The relevant items of U users: `items[offsets[u] : offsets[u + 1]]`, sorted, each once."""
+
+    items: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+    """(U + 1,)"""
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @classmethod
+    def of(cls, users_T: Ints, items_T: Ints, num_users: int) -> Self:
+        """Truth from pairs in any order, with user rows 0..num_users - 1; repeats count once."""
+        order_T = np.lexsort([items_T, users_T])
+        users_T, items_T = users_T[order_T], items_T[order_T]
+        first_T = np.ones(len(users_T), bool)
+        first_T[1:] = (np.diff(users_T) != 0) | (np.diff(items_T) != 0)
+        offsets = np.searchsorted(users_T[first_T], np.arange(num_users + 1))
+        return cls(items_T[first_T].astype(np.int64), offsets.astype(np.int64))
+
+    @property
+    def num_relevant(self) -> NDArray[np.int64]:
+        """Relevant items per user."""
+        return np.diff(self.offsets)
+
+    @property
+    def users(self) -> NDArray[np.int64]:
+        """User row of each target."""
+        return np.repeat(np.arange(len(self)), self.num_relevant)
+
+    def block(self, start: int, stop: int) -> "Truth":
+        """The truth of users start..stop - 1, renumbered from 0."""
+        offsets = self.offsets[start : stop + 1]
+        return Truth(self.items[offsets[0] : offsets[-1]], offsets - offsets[0])
+
+    def select(self, kept_T: Bools) -> "Truth":
+        """The truth without the targets where `kept_T` is False; the users stay."""
+        kept_before = np.concatenate([[0], np.cumsum(kept_T)])
+        return Truth(self.items[kept_T], kept_before[self.offsets])
+
+
+def check_lists(lists_UK: Ints, num_items: int) -> None:
+    """Raise InputError unless each list holds distinct ids of 1..num_items, then zeros."""
+    if lists_UK.ndim != 2:
+        raise InputError(f"expected recommendation lists (U, K), got an array {lists_UK.shape}")
+    faults = {
+        f"an id outside 0..{num_items}": (lists_UK < 0) | (lists_UK > num_items),
+        "a gap (0 before an item)": (lists_UK[:, :-1] == 0) & (lists_UK[:, 1:] != 0),
+        "an item more than once": _repeats(lists_UK),
+    }
+    for fault, found in faults.items():
+        bad_U = np.flatnonzero(found.any(axis=1))
+        if bad_U.size:
+            u = bad_U[0]
+            raise InputError(
+                f"the recommendation list of row {u} holds {fault}: {lists_UK[u, :10].tolist()}"
+                f"{'...' if lists_UK.shape[1] > 10 else ''} ({bad_U.size} of {len(lists_UK)} "
+                "lists are like this): mend what made the lists, no metric would mean anything"
+            )
+
+
+def _repeats(lists_UK: Ints) -> Bools:
+    ordered_UK = np.sort(lists_UK, axis=1)
+    return (ordered_UK[:, 1:] == ordered_UK[:, :-1]) & (ordered_UK[:, 1:] != 0)
+
+
+def find_hits(lists_UK: Ints, truth: Truth) -> Bools:
+    """Which ranks hold a relevant item, (U, K) bool. The lists must have passed `check_lists`.
+
+    Compares each target with its user's list: T x K steps, in blocks of bounded memory.
+    """
+    if len(lists_UK) != len(truth):
+        raise InputError(f"{len(lists_UK)} recommendation lists for {len(truth)} users with truth")
+    hits_UK = np.zeros(lists_UK.shape, np.bool_)
+    users_T = truth.users
+    for start in range(0, len(users_T), BLOCK):
+        users = users_T[start : start + BLOCK]
+        found = lists_UK[users] == truth.items[start : start + BLOCK, None]
+        targets_H, ranks_H = np.nonzero(found)
+        hits_UK[users[targets_H], ranks_H] = True
+    return hits_UK
