@@ -31,10 +31,13 @@ def read_table(path: Path) -> pa.Table:
         raise InputError(f"{path} cannot be read ({error}): build the dataset again") from error
 
 
-def write_table(path: Path, arrays: Mapping[str, NDArray]) -> None:
-    """Write numpy arrays, (N,) or (N, W), as one record batch of uncompressed Arrow IPC."""
+def write_table(path: Path, arrays: Mapping[str, NDArray | pa.Array]) -> None:
+    """Write arrays, numpy (N,) or (N, W) or Arrow (N,), as one batch of uncompressed Arrow IPC."""
     columns = {}
     for name, array in arrays.items():
+        if isinstance(array, pa.Array):
+            columns[name] = array
+            continue
         flat = pa.array(np.ascontiguousarray(array).reshape(-1))
         wide = array.ndim == 2
         columns[name] = pa.FixedSizeListArray.from_arrays(flat, array.shape[1]) if wide else flat

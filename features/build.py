@@ -1,0 +1,216 @@
+"""events/ to dataset/, the only file of this package that collects or writes.
+
+1. read the log, check it, drop unwanted rows (cleaning)
+2. group it by user (sequences) and cut every user (splits)
+3. number the items, training ones first (vocabulary), and encode what is declared of them (items)
+4. write the files of `features.layout`
+5. read them back and prove that training knows nothing of the future (leaks)
+"""
+
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from features import layout
+from features.cleaning import drop_duplicates, k_core_round, keep_behaviours
+from features.config import FeatureConfig, LastSession
+from features.errors import InputError
+from features.items import ItemSource, ItemTable, encode_items, known_items, with_other_items
+from features.layout import DatasetSchema, Kind
+from features.leaks import prove_no_leak
+from features.progress import count_part, describe, steps
+from features.schema import SESSION_ID, Events, check_events, check_items
+from features.sequences import Sequences, group_by_user
+from features.splits import Cuts, between, shift_cuts, split_sequences
+from features.stage import StageManifest, read_manifest, verify_files, write_stage
+from features.store import write_table
+from features.timeline import write_timelines
+from features.vocabulary import number_items
+
+EVENTS_FILE, ITEMS_FILE = "events.parquet", "items.parquet"
+"""What a stage of kind `events` holds; the items only where the source describes them."""
+MAX_BEHAVIOURS = 255
+"""Behaviour codes are one byte, and 0 is padding."""
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A dataset in memory, ready to be written."""
+
+    schema: DatasetSchema
+    sequences: Sequences
+    cuts: Cuts
+    item_ids: NDArray[np.int32]
+    """(E,) dense."""
+    is_target: NDArray[np.bool_]
+    """(E,) whether the behaviour is one to predict."""
+    catalogue: pl.DataFrame
+    table: ItemTable
+
+
+def build_dataset(events: Path, config: FeatureConfig, out: Path) -> None:
+    """Build the dataset `out` from the directory `events`; prints one line of counts to stderr.
+
+    The same input and config give the same bytes. Raises InputError for an unusable log or
+    config, or when `out` exists. `out` appears whole or not at all.
+    """
+    started = time.perf_counter()
+    parent = read_manifest(events, "events")
+    described = {"features": asdict(config)}
+    with (
+        write_stage(out, kind="dataset", config=described, parent=parent.sha256) as directory,
+        steps("dataset") as say,
+    ):
+        say("reading the log")
+        verify_files(events, parent)
+        log, rows_read = read_log(events / EVENTS_FILE, config)
+        say("encoding")
+        encoded = encode(log, read_items(events, parent, config, log), config)
+        say("writing")
+        write(directory, encoded)
+        say("proving that nothing leaks")
+        prove_no_leak(directory)
+    line = summarise(encoded, rows_read)
+    print(f"{out}: {line}; {time.perf_counter() - started:.1f} s", file=sys.stderr)
+
+
+def read_log(path: Path, config: FeatureConfig) -> tuple[pl.DataFrame, int]:
+    """The cleaned events, in the log's order, and the number of rows before cleaning."""
+    log = check_events(pl.scan_parquet(path), str(path)).collect()
+    columns = Events.column_names()
+    if isinstance(config.split, LastSession) and SESSION_ID in log.columns:
+        columns.append(SESSION_ID)
+    wanted = keep_behaviours(log.lazy().select(columns), config.events)
+    kept = drop_duplicates(wanted, config.duplicates).collect()
+    least = {name: getattr(config, name) for name in ("min_user_events", "min_item_events")}
+    before = len(kept) + 1
+    while max(least.values()) > 1 and len(kept) < before:  # to the fixed point: the k-core
+        before, kept = len(kept), k_core_round(kept.lazy(), **least).collect()
+    if kept.is_empty():
+        raise InputError(
+            f"{path}: of {len(log)} events none is left after cleaning (events="
+            f"{list(config.events) or 'all'}, {least}; the log's behaviours are "
+            f"{sorted(log['event'].unique())[:5]}): ask for less"
+        )
+    return kept, len(log)
+
+
+def read_items(
+    events: Path, parent: StageManifest, config: FeatureConfig, log: pl.DataFrame
+) -> ItemSource:
+    """The source's item table; where it has none, the bare item ids of the log."""
+    declared: dict[str, Kind] = parent.config.get("item_columns", {})
+    names = tuple(declared) if config.item_columns == "all" else config.item_columns
+    if unknown := [name for name in names if name not in declared]:
+        raise InputError(
+            f"item_columns names {unknown}, {events} declares {sorted(declared)}: "
+            "declare them where the data is loaded, or leave them out"
+        )
+    path = events / ITEMS_FILE
+    if path.is_file():
+        items = check_items(pl.read_parquet(path), str(path), declared)
+        kinds: dict[str, Kind] = {name: declared[name] for name in names}
+        return ItemSource(items, kinds, parent.config.get("title_column", ""))
+    if declared or config.catalogue == "items":
+        raise InputError(
+            f"{path} is missing, and item_columns={sorted(declared)} with catalogue="
+            f"{config.catalogue!r} need it: load the items with the events"
+        )
+    return ItemSource(log.select(pl.col("item_id").unique(maintain_order=True)))
+
+
+def behaviours(log: pl.DataFrame, config: FeatureConfig) -> tuple[str, ...]:
+    """Behaviours in the order of their codes; raises InputError for names the log has not."""
+    found = sorted(log["event"].unique())
+    if unknown := sorted({*config.events, *config.target_events} - set(found)):
+        raise InputError(
+            f"the config names behaviours {unknown}, the log has {found[:10]}: "
+            "correct events or target_events"
+        )
+    if len(found) > MAX_BEHAVIOURS:
+        raise InputError(
+            f"the log has {len(found)} behaviours (first {found[:3]}), at most {MAX_BEHAVIOURS} "
+            "can be told apart: choose some with events"
+        )
+    return config.events or tuple(found)
+
+
+def encode(log: pl.DataFrame, source: ItemSource, config: FeatureConfig) -> Encoded:
+    """Split, number and encode a cleaned log."""
+    event_types = behaviours(log, config)
+    target_events = config.target_events or event_types
+    targets = np.isin(["", *event_types], target_events)  # by code
+    sequences = group_by_user(log, event_types)
+    cuts, split = split_sequences(sequences, config.split, targets[sequences.events])
+    sequences = sequences.truncate(cuts["test_end"])
+    cuts = shift_cuts(cuts, sequences.offsets)
+    is_training = between(cuts, "start", "train_end", len(sequences))
+    item_ids, raw_ids, num_warm = number_items(sequences.raw_items, is_training)
+    if config.catalogue == "items":
+        raw_ids = with_other_items(raw_ids, source.items)
+    catalogue = known_items(raw_ids, source.items)
+    table = encode_items(catalogue, num_warm, source.kinds, config)
+    schema = DatasetSchema(
+        num_users=len(sequences.users),
+        num_items=len(catalogue),
+        num_warm_items=num_warm,
+        num_events=len(sequences),
+        event_types=event_types,
+        target_events=target_events,
+        cold_targets=config.cold_targets,
+        item_columns=table.columns,
+        title_column=source.title_column,
+        raw_item_type=_raw_type(raw_ids),
+        raw_user_type=_raw_type(sequences.users),
+        cutoff=int(sequences.timestamps[is_training].max()),
+        split=split,
+    )
+    is_target = targets[sequences.events]
+    return Encoded(schema, sequences, cuts, item_ids, is_target, catalogue, table)
+
+
+def write(directory: Path, encoded: Encoded) -> None:
+    """Write every file of `features.layout` but the manifest."""
+    sequences, table = encoded.sequences, encoded.table
+    values = {"timestamp": sequences.timestamps, "event": sequences.events}
+    write_table(directory / layout.EVENTS, {"item_id": encoded.item_ids, **values})
+    write_table(directory / layout.USERS, dict(encoded.cuts))
+    write_table(directory / layout.ITEMS, table.arrays)
+    encoded.catalogue.write_parquet(directory / layout.CATALOGUE)
+    vocabularies = {
+        "item": encoded.catalogue["item_id"].to_arrow(),
+        "user": sequences.users,
+        **{name: known.to_arrow() for name, known in table.vocabularies.items()},
+    }
+    for name, ids in vocabularies.items():
+        write_table(directory / layout.vocabulary_file(name), {"id": ids})
+    for tokenizer in table.tokenizers:
+        tokenizer.save(str(directory / layout.TOKENIZER))
+    # Ranking features of a case may count what others did before its time, but no test event.
+    known = between(encoded.cuts, "start", "test_start", len(sequences))
+    write_timelines(
+        directory, encoded.item_ids[known], sequences.timestamps[known], encoded.schema.num_items
+    )
+    encoded.schema.write(directory)
+
+
+def summarise(encoded: Encoded, rows_read: int) -> str:
+    """One line of counts."""
+    cuts, schema = encoded.cuts, encoded.schema
+    parts = {
+        split: count_part(split, cuts, encoded.item_ids, encoded.is_target, schema)
+        for split in ("validation", "test")
+    }
+    trained = int((cuts["train_end"] - cuts["start"]).sum())
+    return describe(schema, rows_read, trained, parts)
+
+
+def _raw_type(ids: pa.Array) -> Literal["int", "str"]:
+    return "int" if pa.types.is_integer(ids.type) else "str"

@@ -1,0 +1,128 @@
+"""Proof that a finished dataset knows nothing of the future. Runs at the end of every build.
+
+It reads the files as training will, and shares no code with what made them. Proven are
+
+1. order: each user's cut points ascend, users do not overlap, times never go back in a user;
+2. history before target: no training event of a user is later than the user's first target; and
+   for a split by time, no training event of ANY user is at or after the validation window, and
+   no validation event is at or after the test window;
+3. warm items: ids 1..num_warm_items are exactly those of training events;
+4. vocabularies: every known value, and every token, occurs in a warm item.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from features.items import flat, training_texts
+from features.layout import (
+    CATALOGUE,
+    CUTS,
+    EVENTS,
+    TOKENIZER,
+    USERS,
+    DatasetSchema,
+    vocabulary_file,
+)
+from features.store import read_table, to_arrays
+from features.text import alien_tokens
+
+Arrays = dict[str, NDArray]
+
+
+class LeakError(AssertionError):
+    """A dataset in which training knows the future: a fault of this package, not of the data."""
+
+
+def prove_no_leak(directory: Path) -> None:
+    """Raise LeakError unless the files of a dataset, finished but for its manifest, are clean."""
+    schema = DatasetSchema.read(directory)
+    events, users = (
+        to_arrays(read_table(directory / EVENTS)),
+        to_arrays(read_table(directory / USERS)),
+    )
+    prove_order(events, users)
+    prove_history_before_target(events, users, schema)
+    prove_warm_items(events, users, schema)
+    prove_vocabularies(directory, schema)
+
+
+def prove_order(events: Arrays, users: Arrays) -> None:
+    """Cut points ascend within [0, E], in one user and from user to user; so do a user's times."""
+    edges = np.stack([users[name] for name in CUTS], axis=1)
+    flat_edges = np.concatenate([[0], edges.reshape(-1), [len(events["item_id"])]])
+    if falls := int((np.diff(flat_edges) < 0).sum()):
+        raise LeakError(f"{falls} cut points of {len(edges)} users lie before the one they follow")
+    falls = np.diff(events["timestamp"]) < 0
+    falls[edges[1:, 0] - 1] = False  # from one user to the next
+    if count := int(falls.sum()):
+        row = int(np.argmax(falls)) + 1
+        raise LeakError(f"{count} events are older than their user's event before, first row {row}")
+
+
+def prove_history_before_target(events: Arrays, users: Arrays, schema: DatasetSchema) -> None:
+    """No training event lies after its user's first target, nor in a window held out by time."""
+    times = events["timestamp"]
+    trained = users["train_end"] > users["start"]
+    newest = np.where(trained, times[users["train_end"] - 1], np.iinfo(np.int64).min)
+    if newest.max() != schema.cutoff:
+        raise LeakError(f"the newest training event is at {newest.max()}, not at {schema.cutoff}")
+    for split in ("validation", "test"):
+        first, last = users[f"{split}_start"], users[f"{split}_end"]
+        cases = np.flatnonzero(last > first)
+        late = (newest[cases] > times[first[cases]]) | (users["train_end"][cases] > first[cases])
+        if late.any():
+            raise LeakError(
+                f"{late.sum()} users train on events after their first {split} target, "
+                f"first user row {cases[np.argmax(late)]}"
+            )
+        window = schema.split.get(f"{split}_from")
+        if window is not None and (newest.max() >= window or (times[first[cases]] < window).any()):
+            raise LeakError(f"an event of the {split} window, from {window}, is used before it")
+    after = schema.split.get("test_from")
+    validated = np.flatnonzero(users["validation_end"] > users["validation_start"])
+    if after is not None and (times[users["validation_end"][validated] - 1] >= after).any():
+        raise LeakError(f"a validation target lies in the test window, from {after}")
+
+
+def prove_warm_items(events: Arrays, users: Arrays, schema: DatasetSchema) -> None:
+    """Ids 1..num_warm_items are the items of training events, all of them and no others."""
+    depth = np.zeros(len(events["item_id"]) + 1, np.int64)
+    np.add.at(depth, users["start"], 1)
+    np.add.at(depth, users["train_end"], -1)
+    seen = np.zeros(schema.num_items + 1, np.bool_)
+    seen[events["item_id"][np.cumsum(depth[:-1]) > 0]] = True
+    expected = np.arange(schema.num_items + 1) <= schema.num_warm_items
+    expected[0] = False
+    if wrong := np.flatnonzero(seen != expected).tolist():
+        raise LeakError(
+            f"{len(wrong)} items are on the wrong side of num_warm_items={schema.num_warm_items}, "
+            f"first ids {wrong[:3]}"
+        )
+
+
+def prove_vocabularies(directory: Path, schema: DatasetSchema) -> None:
+    """Every known value of a category column, and every token, occurs in a warm item."""
+    catalogue = pl.read_parquet(directory / CATALOGUE)
+    warm = catalogue.head(schema.num_warm_items)
+    for column in schema.item_columns:
+        if column.kind not in ("category", "categories"):
+            continue
+        known = pl.Series(pl.from_arrow(read_table(directory / vocabulary_file(column.name))["id"]))
+        held = flat(warm[column.name]).unique()
+        if alien := known.filter(~known.is_in(held.implode())).to_list():
+            raise LeakError(
+                f"{len(alien)} values of {column.name} are known and occur in no training item, "
+                f"first {alien[:3]}"
+            )
+    if texts := [column.name for column in schema.item_columns if column.kind == "text"]:
+        tokenizer = Tokenizer.from_file(str(directory / TOKENIZER))
+        if alien := alien_tokens(
+            tokenizer, training_texts(catalogue, schema.num_warm_items, texts)
+        ):
+            raise LeakError(
+                f"{len(alien)} tokens occur in the text of no training item, first {alien[:3]}"
+            )

@@ -1,0 +1,136 @@
+"""Where each user's training part ends and the targets of validation and test begin.
+
+All splits give the cut points of `features.layout.CUTS`: a case's history is everything of the
+user before its targets, so nothing of the user's own future is ever input.
+
+Time (`GlobalTime`, `LastDays`)
+    Two instants for everybody. Training < validation_from <= validation < test_from <= test.
+    A user's targets are all their events in the window. A user without earlier events is a cold
+    user: the case has an empty history (start == test_start). Events of other behaviours than
+    the target ones lie within the ranges too: evaluation picks the targets by behaviour code.
+
+Held-out blocks (`LeaveOneOut`: a block is one event; `LastSession`: one session)
+    The test block is the user's last one with a target behaviour, the validation block the last
+    one before it. Events between the two belong to the history of test, and not to training.
+    Events after the test block are dropped from the dataset. A user needs two such blocks and at
+    least one event before them; otherwise all their events are training and no case is made.
+    So a user with fewer than three events is never tested.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.config import GlobalTime, LastDays, LastSession, LeaveOneOut, SplitConfig
+from features.errors import InputError
+from features.layout import CUTS
+from features.sequences import Rows, Sequences, session_starts
+
+DAY = 86_400_000_000
+"""Microseconds."""
+MINUTE = 60_000_000
+"""Microseconds."""
+
+Cuts = Mapping[str, Rows]
+
+
+def split_sequences(
+    sequences: Sequences, config: SplitConfig, is_target: NDArray[np.bool_]
+) -> tuple[Cuts, dict[str, Any]]:
+    """Cut points by name, (U,) each, and the split as `DatasetSchema.split` describes it.
+
+    is_target: (E,) whether the event's behaviour is one to predict. Raises InputError when a part
+    would be empty.
+    """
+    described = asdict(config)
+    match config:
+        case LeaveOneOut():
+            cuts = hold_out_last(sequences.offsets, np.arange(len(sequences)), is_target)
+        case LastSession():
+            starts = session_starts(sequences, round(config.gap_minutes * MINUTE))
+            cuts = hold_out_last(sequences.offsets, starts, is_target)
+        case GlobalTime() | LastDays():
+            first, second = boundaries(sequences.timestamps, config)
+            described |= {"validation_from": first, "test_from": second}
+            cuts = split_at(sequences.offsets, sequences.timestamps, first, second)
+    _refuse_empty_parts(cuts, is_target, config.name)
+    return cuts, described
+
+
+def boundaries(timestamps: Rows, config: GlobalTime | LastDays) -> tuple[int, int]:
+    """First microsecond of the validation window and of the test window.
+
+    By share: the test window starts at the time of the event at rank floor((1 - test) E), so it
+    has at least that share (all events of one time fall on one side). By days: the windows are
+    the last days up to and including the newest event.
+    """
+    if isinstance(config, LastDays):
+        end = int(timestamps.max()) + 1
+        second = end - round(config.test_days * DAY)
+        return second - round(config.validation_days * DAY), second
+    ranks = [int((1 - config.test - config.validation) * len(timestamps))]
+    ranks.append(int((1 - config.test) * len(timestamps)))
+    ordered = np.partition(timestamps, ranks)
+    return int(ordered[ranks[0]]), int(ordered[ranks[1]])
+
+
+def split_at(offsets: Rows, timestamps: Rows, validation_from: int, test_from: int) -> Cuts:
+    """Cut every user at the same two instants."""
+    start, end = offsets[:-1], offsets[1:]
+    first = start + np.add.reduceat(timestamps < validation_from, start, dtype=np.int64)
+    second = start + np.add.reduceat(timestamps < test_from, start, dtype=np.int64)
+    return dict(zip(CUTS, (start, first, first, second, second, end), strict=True))
+
+
+def hold_out_last(offsets: Rows, block_starts: Rows, is_target: NDArray[np.bool_]) -> Cuts:
+    """Hold out each user's last two blocks with a target; `test_end` may lie before the end.
+
+    block_starts: first rows of the blocks, ascending, among them the first row of every user.
+    """
+    start, end = offsets[:-1], offsets[1:]
+    block_ends = np.append(block_starts[1:], offsets[-1])
+    blocks = np.flatnonzero(np.logical_or.reduceat(is_target, block_starts))
+    owners = np.searchsorted(offsets, block_starts[blocks], side="right") - 1
+    counts = np.bincount(owners, minlength=len(start))
+    last = np.cumsum(counts) - 1  # place in `blocks` of each user's last block with a target
+    users = np.flatnonzero(counts >= 2)
+    users = users[block_starts[blocks[last[users] - 1]] > start[users]]
+    test, validation = blocks[last[users]], blocks[last[users] - 1]
+    cuts = {name: end.copy() for name in CUTS} | {"start": start}
+    cuts["train_end"][users] = cuts["validation_start"][users] = block_starts[validation]
+    cuts["validation_end"][users] = block_ends[validation]
+    cuts["test_start"][users], cuts["test_end"][users] = block_starts[test], block_ends[test]
+    return cuts
+
+
+def shift_cuts(cuts: Cuts, offsets: Rows) -> Cuts:
+    """The cut points after the users' parts moved to `offsets`."""
+    return {name: rows - cuts["start"] + offsets[:-1] for name, rows in cuts.items()}
+
+
+def between(cuts: Cuts, first: str, last: str, num_events: int) -> NDArray[np.bool_]:
+    """True for the rows in [first, last) of any user, (E,)."""
+    edges = np.zeros(num_events + 1, np.int64)
+    np.add.at(edges, cuts[first], 1)
+    np.add.at(edges, cuts[last], -1)
+    return np.cumsum(edges[:-1]) > 0
+
+
+def _refuse_empty_parts(cuts: Cuts, is_target: NDArray[np.bool_], name: str) -> None:
+    parts = {
+        "training": (cuts["train_end"] - cuts["start"]).sum(),
+        "validation": between(cuts, "validation_start", "validation_end", len(is_target))[
+            is_target
+        ].sum(),
+        "test": between(cuts, "test_start", "test_end", len(is_target))[is_target].sum(),
+    }
+    if empty := [part for part, events in parts.items() if not events]:
+        found = ", ".join(f"{part} {events}" for part, events in parts.items())
+        raise InputError(
+            f"the {name} split of {len(is_target)} events of {len(cuts['start'])} users leaves "
+            f"no event to {' and '.join(empty)} (found: {found}; in validation and test only "
+            f"target behaviours count): choose other windows or another split"
+        )
