@@ -1,0 +1,250 @@
+"""Ranking features as of a moment: the same numbers in training and in serving. numpy only.
+
+A question is a user's history, a moment `at` and candidate items. Each feature is one small
+specification: a name, what it says, and a function of the question. All are computed from the
+history as given (the one the retriever sees), from the item timeline strictly before the day of
+`at` (`features.timeline` says why), and from the item table. nan means undefined.
+
+Not covered: text columns (overlap of token sets) and behaviour types.
+
+Shapes: B questions, C candidates each, H events of all B histories together.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.encode import Histories
+from features.layout import ItemColumn
+from features.question import HALF_LIFE, Floats, Ints, Question
+from features.timeline import DAY, ItemTimeline, write_timelines
+
+__all__ = [
+    "FEATURES",
+    "Feature",
+    "ItemTimeline",
+    "feature_names",
+    "ranking_features",
+    "write_timelines",
+]
+
+MAX_CELLS = 1 << 18
+"""Questions x values of a column counted at once: bounds the memory of wide vocabularies."""
+
+
+Compute = Callable[[Question], NDArray]
+"""Broadcasts to (B, C)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """One column of the ranker's input."""
+
+    name: str
+    meaning: str
+    compute: Compute
+
+
+def _days_since(question: Question, times: Floats) -> Floats:
+    """Days from `times` to `at`; 0 when the clock says later."""
+    at = question.at_B.reshape(-1, *[1] * (times.ndim - 1))
+    return np.maximum(at - times, 0) / DAY
+
+
+def _since_last_event(q: Question) -> Floats:
+    return _days_since(q, q.event_time(q.ends_B - 1))[:, None]
+
+
+def _mean_gap(q: Question) -> Floats:
+    span = q.event_time(q.ends_B - 1) - q.event_time(q.starts_B)
+    return np.where(q.lengths_B > 1, span / np.maximum(q.lengths_B - 1, 1) / DAY, np.nan)[:, None]
+
+
+def _window(q: Question, window: int) -> NDArray[np.int64]:
+    return q.totals[0] - q.totals[window]
+
+
+def _share_30d(q: Question) -> Floats:
+    every = q.all_items_30d
+    return np.where(every > 0, _window(q, 2) / np.maximum(every, 1), np.nan)
+
+
+def _since_first_day(q: Question) -> Floats:
+    first = q.timeline.first_day[q.rows[0]]
+    return np.where(q.totals[0] > 0, q.day - first, np.nan)
+
+
+def _since_last_day(q: Question) -> Floats:
+    last = q.timeline.day_at(q.rows[0])
+    return np.where(q.totals[0] > 0, q.day - last, np.nan)
+
+
+FEATURES: tuple[Feature, ...] = (
+    Feature(
+        "user_events", "ln(1 + events in the history)", lambda q: np.log1p(q.lengths_B)[:, None]
+    ),
+    Feature("user_days_since_event", "days since the last event", _since_last_event),
+    Feature("user_mean_gap", "mean days between events; nan below two", _mean_gap),
+    Feature("item_events", "ln(1 + events before the day)", lambda q: np.log1p(q.totals[0])),
+    Feature("item_events_7d", "ln(1 + events in 7 days)", lambda q: np.log1p(_window(q, 1))),
+    Feature("item_events_30d", "ln(1 + events in 30 days)", lambda q: np.log1p(_window(q, 2))),
+    Feature("item_share_30d", "share of all events in 30 days", _share_30d),
+    Feature(
+        "item_trend",
+        "ln of the 7-day rate over the 30-day rate, one event added to each week",
+        lambda q: np.log((_window(q, 1) + 1) / (_window(q, 2) * (7 / 30) + 1)),
+    ),
+    Feature("item_age", "days since the item's first day with events", _since_first_day),
+    Feature("item_days_since_event", "days since its last day with events", _since_last_day),
+    Feature("times_seen", "events on the candidate in the history", lambda q: q.seen[0]),
+    Feature("days_since_seen", "days since the last of them", lambda q: _days_since(q, q.seen[1])),
+    Feature(
+        "num_sources",
+        "sources that proposed the candidate",
+        lambda q: sum((~np.isnan(s) for s in q.source_scores.values()), np.zeros((1, 1), int)),
+    ),
+)
+"""Features that every data set has."""
+
+
+def _attribute(q: Question, column: ItemColumn) -> tuple[NDArray, NDArray, NDArray, NDArray]:
+    """Values of the history and of the candidates, (H, W) and (B, C, W), and which are known."""
+    table = q.item_table[column.name].reshape(-1, column.width)
+    of_history, of_candidates = table[q.items_H], table[q.candidates_BC]
+    return of_history, of_history > 1, of_candidates, of_candidates > 1
+
+
+def _value_share(q: Question, column: ItemColumn, *, recent: bool) -> Floats:
+    values_HW, known_HW, values_BCW, known_BCW = _attribute(q, column)
+    num_questions = len(q.at_B)
+    weights_H = q.weights if recent else np.ones(len(q.owner_H))
+    cells = (q.owner_H[:, None] * column.size + values_HW)[known_HW]
+    weights = np.broadcast_to(weights_H[:, None], values_HW.shape)[known_HW]
+    counts = np.bincount(cells, weights, minlength=num_questions * column.size)
+    totals_B = np.bincount(q.owner_H, weights_H * known_HW.any(1), minlength=num_questions)
+    firsts_B11 = (np.arange(num_questions) * column.size)[:, None, None]
+    summed_BC = (counts[firsts_B11 + values_BCW] * known_BCW).sum(2)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return summed_BC / (known_BCW.sum(2) * totals_B[:, None])
+
+
+def _number(q: Question, column: ItemColumn) -> Floats:
+    return q.item_table[column.name][q.candidates_BC]
+
+
+def _number_minus_history(q: Question, column: ItemColumn) -> Floats:
+    values_H = q.item_table[column.name][q.items_H].astype(np.float64)
+    known_H = ~np.isnan(values_H)
+    sums_B, counts_B = (
+        np.bincount(q.owner_H[known_H], weights, minlength=len(q.at_B))
+        for weights in (values_H[known_H], None)
+    )
+    with np.errstate(invalid="ignore"):
+        return _number(q, column) - (sums_B / counts_B)[:, None]
+
+
+def _time_since(q: Question, column: ItemColumn) -> Floats:
+    values = q.item_table[column.name][q.candidates_BC]
+    return np.where(values != 0, (q.at_B[:, None] - values) / DAY, np.nan)
+
+
+def column_features(column: ItemColumn) -> tuple[Feature, ...]:
+    """The features of one declared item column."""
+    name = column.name
+    match column.kind:
+        case "category" | "categories":
+            share = partial(_value_share, column=column, recent=False)
+            recent = partial(_value_share, column=column, recent=True)
+            says = "share of the history's events of known value that carry the candidate's value"
+            several = "" if column.kind == "category" else " (mean over its values)"
+            return (
+                Feature(f"{name}_share", says + several, share),
+                Feature(f"{name}_recent_share", f"the same, half-life {HALF_LIFE} events", recent),
+            )
+        case "numeric":
+            return (
+                Feature(name, "the candidate's value", partial(_number, column=column)),
+                Feature(
+                    f"{name}_minus_history",
+                    "the candidate's value less the mean over the history's events",
+                    partial(_number_minus_history, column=column),
+                ),
+            )
+        case "timestamp":
+            age = partial(_time_since, column=column)
+            return (Feature(f"{name}_age", "days from the candidate's value to `at`", age),)
+        case "text":
+            return ()
+
+
+def _margin(q: Question, source: str) -> Floats:
+    scores = q.source_scores[source]
+    return scores - np.fmax.reduce(scores, axis=1, keepdims=True)
+
+
+def _rank(q: Question, source: str) -> Floats:
+    scores = q.source_scores[source]
+    order = np.argsort(-scores, axis=1, kind="stable")  # nan last; equal scores: column order
+    ranks = np.empty(scores.shape)
+    np.put_along_axis(ranks, order, np.arange(1.0, scores.shape[1] + 1)[None, :], axis=1)
+    return np.where(np.isnan(scores), np.nan, ranks)
+
+
+def source_features(source: str) -> tuple[Feature, ...]:
+    """The features of one candidate source; nan where it did not propose the candidate."""
+    return (
+        Feature(f"{source}_score", "its score", lambda q: q.source_scores[source]),
+        Feature(f"{source}_margin", "its score less its best", partial(_margin, source=source)),
+        Feature(f"{source}_rank", "1 = its best candidate", partial(_rank, source=source)),
+    )
+
+
+@lru_cache(maxsize=64)
+def specifications(
+    columns: tuple[ItemColumn, ...], sources: tuple[str, ...]
+) -> tuple[Feature, ...]:
+    """Every feature in the order of the ranker's input."""
+    return (
+        *FEATURES,
+        *(feature for column in columns for feature in column_features(column)),
+        *(feature for source in sources for feature in source_features(source)),
+    )
+
+
+def feature_names(columns: Sequence[ItemColumn], sources: Sequence[str]) -> tuple[str, ...]:
+    """Names of the last axis of `ranking_features`."""
+    return tuple(feature.name for feature in specifications(tuple(columns), tuple(sources)))
+
+
+def ranking_features(
+    histories: Histories,
+    at: Ints,
+    candidates: Ints,
+    source_scores: Mapping[str, Floats],
+    timeline: ItemTimeline,
+    item_table: Mapping[str, NDArray],
+    columns: Sequence[ItemColumn],
+) -> NDArray[np.float32]:
+    """(B, C, F) float32 in the order of `feature_names(columns, list(source_scores))`.
+
+    at: (B,) int64 microseconds. candidates: (B, C) dense ids; those of 0 (padding) get nan only.
+    source_scores: (B, C) each, nan where the source did not propose the candidate.
+    item_table: as `Dataset.item_table`. Text columns give no features.
+    """
+    features = specifications(tuple(columns), tuple(source_scores))
+    out = np.empty((*candidates.shape, len(features)), np.float32)
+    widest = max((column.size for column in columns if column.kind != "text"), default=0)
+    step = max(MAX_CELLS // max(widest, *candidates.shape[1:], 1), 1)
+    for start in range(0, len(candidates), step):
+        block = slice(start, start + step)
+        scores = {name: values[block] for name, values in source_scores.items()}
+        question = Question(
+            histories.take(block), at[block], candidates[block], scores, timeline, item_table
+        )
+        for f, feature in enumerate(features):
+            out[block, :, f] = feature.compute(question)
+    out[candidates == 0] = np.nan
+    return out

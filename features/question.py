@@ -1,0 +1,101 @@
+"""What several ranking features need of a question, computed once for a block of questions.
+
+A question is a user's history, a moment `at`, candidate items and what the sources say of them.
+Shapes: B questions, C candidates each, H events of all B histories together.
+"""
+
+from collections.abc import Mapping
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.encode import Histories
+from features.timeline import ItemTimeline
+
+Ints = NDArray[np.integer]
+Floats = NDArray[np.floating]
+
+HALF_LIFE = 10
+"""Events after which an event of the history weighs half in the `recent` features."""
+
+
+class Question:
+    """B questions, and what several features need of them, computed once."""
+
+    def __init__(
+        self,
+        histories: Histories,
+        at: Ints,
+        candidates: Ints,
+        source_scores: Mapping[str, Floats],
+        timeline: ItemTimeline,
+        item_table: Mapping[str, NDArray],
+    ) -> None:
+        self.at_B = np.asarray(at, np.int64)
+        self.candidates_BC = np.asarray(candidates, np.int64)
+        self.source_scores = source_scores
+        self.timeline = timeline
+        self.item_table = item_table
+        self.lengths_B = histories.lengths
+        self.owner_H = np.repeat(np.arange(len(histories)), self.lengths_B)
+        self.ends_B = np.cumsum(self.lengths_B)
+        self.starts_B = self.ends_B - self.lengths_B
+        rows_H = np.arange(len(self.owner_H)) + np.repeat(
+            histories.starts - self.starts_B, self.lengths_B
+        )
+        self.items_H = np.asarray(histories.items[rows_H], np.int64)
+        self.timestamps_H = np.asarray(histories.timestamps[rows_H], np.int64)
+
+    def event_time(self, rows_B: Ints) -> Floats:
+        """Microseconds of an event per question, nan where the history is empty or undated."""
+        if not len(self.timestamps_H):
+            return np.full(rows_B.shape, np.nan)
+        times = self.timestamps_H[np.minimum(np.maximum(rows_B, 0), len(self.timestamps_H) - 1)]
+        return np.where((self.lengths_B > 0) & (times != 0), times, np.nan)
+
+    @cached_property
+    def weights(self) -> Floats:
+        """(H,): 0.5 ^ (events after this one / HALF_LIFE)."""
+        after_H = np.repeat(self.ends_B, self.lengths_B) - 1 - np.arange(len(self.owner_H))
+        return 0.5 ** (after_H / HALF_LIFE)
+
+    @cached_property
+    def day(self) -> NDArray[np.int64]:
+        """(B, 1): first day that no statistic may count."""
+        return self.timeline.known_day(self.at_B)[:, None]
+
+    @cached_property
+    def rows(self) -> NDArray[np.int64]:
+        """(3, B, C): timeline rows of the candidates before the day, 7 and 30 days before it."""
+        days_WB1 = self.day - np.array([0, 7, 30])[:, None, None]
+        return self.timeline.rows_before(self.candidates_BC, days_WB1)
+
+    @cached_property
+    def totals(self) -> NDArray[np.int64]:
+        """(3, B, C): events of the candidates before the day, 7 and 30 days before it."""
+        return self.timeline.total[self.rows]
+
+    @cached_property
+    def all_items_30d(self) -> NDArray[np.int64]:
+        """(B, 1): events of all items in the 30 days."""
+        none = np.zeros_like(self.day)
+        rows = self.timeline.rows_before(none, np.stack([self.day, self.day - 30]))
+        until, before = self.timeline.total[rows]
+        return until - before
+
+    @cached_property
+    def seen(self) -> tuple[NDArray[np.int64], Floats]:
+        """How often each candidate is in the history, and microseconds of the last time."""
+        width = int(max(self.items_H.max(initial=0), self.candidates_BC.max(initial=0))) + 1
+        keys_H = self.owner_H * width + self.items_H
+        order_H = np.argsort(keys_H, kind="stable")  # within a key, oldest first
+        keys_H = keys_H[order_H]
+        wanted_BC = self.candidates_BC + np.arange(len(self.at_B))[:, None] * width
+        left_BC = np.searchsorted(keys_H, wanted_BC)
+        times_BC = np.searchsorted(keys_H, wanted_BC, side="right") - left_BC
+        last_BC = np.full(times_BC.shape, np.nan)
+        found = times_BC > 0
+        last_BC[found] = self.timestamps_H[order_H[(left_BC + times_BC)[found] - 1]]
+        last_BC[last_BC == 0] = np.nan
+        return times_BC, last_BC

@@ -1,0 +1,109 @@
+"""How often each item was chosen before a given day: compact, memory-mapped, point in time.
+
+One row for every (item, UTC day) with events, sorted by item and day, plus one row a item before
+its first day, so that a search for "the last row before (item, day)" always ends inside the item:
+
+    key        int64   item << 32 | day + 2^31   (day = floor(microseconds since 1970 / 86.4e9))
+    total      int64   the item's events up to and including that day; 0 in the row before the first
+    first_day  int32   of the item; `NEVER` for an item without events
+
+Item 0, which is padding elsewhere, holds all items together.
+
+Why days: a question at time t is answered from the days *before* the day of t, never from that
+day. So neither the target event, nor those recorded at the same moment, nor anything later can be
+counted, whatever the order of simultaneous rows, and a service that refreshes its statistics every
+night computes the same numbers as training. The price: what happened earlier on the same day is
+not seen, so the answer is up to 24 hours old.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.store import read_table, to_arrays, write_table
+
+Ints = NDArray[np.integer]
+
+DAY = 86_400 * 1_000_000  # microseconds
+ITEM_TIMELINE = "item-timeline.arrow"
+NEVER = -(2**31)
+"""`first_day` of an item without events."""
+
+
+def day_of(timestamps: Ints) -> NDArray[np.int64]:
+    """UTC day number, 0 = 1970-01-01."""
+    return np.asarray(timestamps, np.int64) // DAY
+
+
+def _keys(items: Ints, days: Ints) -> NDArray[np.int64]:
+    return (np.asarray(items, np.int64) << 32) + (days + 2**31)
+
+
+def write_timelines(directory: Path, item_ids: Ints, timestamps: Ints, num_items: int) -> None:
+    """Write `item-timeline.arrow` over events (E,) in any order, item ids 1..num_items."""
+    days = day_of(timestamps)
+    events = np.concatenate([_keys(item_ids, days), _keys(np.zeros_like(days), days)])
+    events.sort()
+    is_first = np.diff(events, prepend=-1) > 0
+    starts = np.flatnonzero(is_first)
+    counts = np.diff(starts, append=len(events))
+    before = _keys(np.arange(num_items + 1), np.array(NEVER))
+    keys = np.concatenate([before, events[starts]])
+    order = np.argsort(keys, kind="stable")
+    keys = keys[order]
+    running = np.cumsum(np.concatenate([np.zeros(num_items + 1, np.int64), counts])[order])
+    first_rows = np.searchsorted(keys, before)
+    items = keys >> 32
+    first_day = np.full(num_items + 1, NEVER, np.int64)
+    chosen = np.flatnonzero(np.diff(first_rows, append=len(keys)) > 1)
+    first_day[chosen] = _days(keys[first_rows[chosen] + 1])
+    columns = {
+        "key": keys,
+        "total": running - running[first_rows][items],
+        "first_day": first_day.astype(np.int32)[items],
+    }
+    write_table(directory / ITEM_TIMELINE, columns)
+
+
+def _days(keys: NDArray[np.int64]) -> NDArray[np.int64]:
+    return (keys & 0xFFFFFFFF) - 2**31
+
+
+@dataclass(frozen=True, slots=True)
+class ItemTimeline:
+    """An opened timeline; arrays are read-only views of the mapped file."""
+
+    key: NDArray[np.int64]
+    total: NDArray[np.int64]
+    first_day: NDArray[np.int32]
+    last_day: int
+    """Of any event; `NEVER` when there is none."""
+
+    @classmethod
+    def open(cls, directory: Path) -> "ItemTimeline":
+        """Open the file that `write_timelines` wrote; raises InputError when it cannot be read."""
+        columns = to_arrays(read_table(directory / ITEM_TIMELINE))
+        key = columns["key"]
+        end = int(np.searchsorted(key, 1 << 32))
+        return cls(key, columns["total"], columns["first_day"], int(_days(key[end - 1])))
+
+    def known_day(self, at: Ints) -> NDArray[np.int64]:
+        """The first day that may not be counted for a question at `at` (microseconds).
+
+        The day of `at`, or the day after the last event when that is earlier: a question asked
+        next month looks at the last weeks that are known, not at weeks that look empty.
+        """
+        return np.minimum(day_of(at), self.last_day + 1)
+
+    def rows_before(self, items: Ints, days: Ints) -> NDArray[np.int64]:
+        """The row of the last day before `days` with events of `items`, for `total` and `day_at`.
+
+        The row before the first day where there is none: its total is 0, its day `NEVER`.
+        """
+        return np.searchsorted(self.key, _keys(items, days)) - 1
+
+    def day_at(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The day of each row of `rows_before`."""
+        return _days(self.key[rows])
