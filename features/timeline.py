@@ -78,24 +78,23 @@ class ItemTimeline:
     key: NDArray[np.int64]
     total: NDArray[np.int64]
     first_day: NDArray[np.int32]
-    last_day: int
-    """Of any event; `NEVER` when there is none."""
 
     @classmethod
     def open(cls, directory: Path) -> "ItemTimeline":
         """Open the file that `write_timelines` wrote; raises InputError when it cannot be read."""
         columns = to_arrays(read_table(directory / ITEM_TIMELINE))
-        key = columns["key"]
-        end = int(np.searchsorted(key, 1 << 32))
-        return cls(key, columns["total"], columns["first_day"], int(_days(key[end - 1])))
+        return cls(columns["key"], columns["total"], columns["first_day"])
 
     def known_day(self, at: Ints) -> NDArray[np.int64]:
         """The first day that may not be counted for a question at `at` (microseconds).
 
-        The day of `at`, or the day after the last event when that is earlier: a question asked
-        next month looks at the last weeks that are known, not at weeks that look empty.
+        One more than the last day before that of `at` on which anything at all happened: a question
+        asked a month after the log ends looks at the last weeks of the log, not at weeks that look
+        empty. (Of the log's end itself a question before it must not know.)
         """
-        return np.minimum(day_of(at), self.last_day + 1)
+        asked = day_of(at)
+        last = self.day_at(self.rows_before(np.zeros_like(asked), asked))
+        return np.where(last == NEVER, asked, last + 1)
 
     def rows_before(self, items: Ints, days: Ints) -> NDArray[np.int64]:
         """The row of the last day before `days` with events of `items`, for `total` and `day_at`.
