@@ -1,0 +1,60 @@
+"""A source -> `events/`: the first stage, and the only file of this package that writes one.
+
+events.parquet   user_id, item_id, timestamp, event (and session_id, value where there are any)
+items.parquet    item_id and the columns declared in the manifest; absent where the source has none
+users.parquet    user_id and background columns; absent where the source has none
+ceiling.json     of the synthetic shop only: the best score that any model can reach
+"""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import assert_never
+
+from data import log, movielens, synthetic
+from data.config import DataConfig, LogFiles, MovieLens, Synthetic
+from data.tables import Tables
+from features.schema import check_events, check_items
+from features.stage import refuse_existing, write_stage
+
+EVENTS = "events.parquet"
+ITEMS = "items.parquet"
+USERS = "users.parquet"
+
+
+def load(config: DataConfig) -> Tables:
+    """The tables of a source, in memory. Raises InputError for data that cannot be used."""
+    match config:
+        case Synthetic():
+            return synthetic.load(config)
+        case MovieLens():
+            return movielens.load(config)
+        case LogFiles():
+            return log.load(config)
+        case _:
+            assert_never(config)
+
+
+def build_events(config: DataConfig, out: Path) -> None:
+    """Write the `events` stage of a source to `out`, which must not exist. Raises InputError."""
+    refuse_existing(out)
+    tables = load(config)
+    check_events(tables.events, f"source {config.source!r}")
+    if tables.items is not None:
+        check_items(tables.items, f"items of {config.source!r}", tables.item_columns)
+    about = {
+        "source": asdict(config),
+        "item_columns": dict(tables.item_columns),
+        "title_column": tables.title_column,
+        "licence": tables.licence,
+        "citation": tables.citation,
+        "raw_files": dict(tables.raw_files),
+    }
+    with write_stage(out, kind="events", config=about, parent="") as directory:
+        tables.events.write_parquet(directory / EVENTS)
+        if tables.items is not None:
+            tables.items.write_parquet(directory / ITEMS)
+        if tables.users is not None:
+            tables.users.write_parquet(directory / USERS)
+        for name, content in tables.documents.items():
+            (directory / name).write_text(json.dumps(content, indent=1) + "\n")

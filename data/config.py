@@ -1,0 +1,130 @@
+"""Where a log comes from: one dataclass a source. No Polars here, so that any layer may read it.
+
+TOML, section `[data]`: the key `source` picks the class, unknown keys are refused.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
+
+from features.layout import Kind
+
+STRICT = ConfigDict(extra="forbid")
+EVENT_COLUMNS = ("user_id", "item_id", "timestamp", "event", "session_id", "value")
+REQUIRED_COLUMNS = ("user_id", "item_id", "timestamp")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Synthetic:
+    """The made-up shop of `data.synthetic`. Needs no network and no files."""
+
+    __pydantic_config__ = STRICT
+
+    source: Literal["synthetic"] = "synthetic"
+    num_users: int = 3_000
+    num_items: int = 800
+    clicks_per_user: int = 32
+    """Mean; at least 8. Favourites, carts and purchases come on top, about a third as many."""
+    days: int = 180
+    """Span of the log, which starts on 2025-01-01."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in (
+            ("num_users", 1),
+            ("num_items", 40),
+            ("clicks_per_user", 8),
+            ("days", 14),
+        ):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name}={getattr(self, name)}, expected at least {least}")
+        if self.num_items < 4 * self.clicks_per_user:
+            raise ValueError(
+                f"num_items={self.num_items} is below 4 * clicks_per_user="
+                f"{4 * self.clicks_per_user}: users, who never click twice, would run out of items"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MovieLens:
+    """MovieLens by GroupLens: downloaded, or read below the folder named by RECSYS_DATA."""
+
+    __pydantic_config__ = STRICT
+
+    source: Literal["movielens-100k", "movielens-1m"]
+    cache: str = "~/.cache/recsys"
+    """Folder of the downloaded archive; not used where RECSYS_DATA is set."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemFile:
+    """The table of items that goes with a log."""
+
+    __pydantic_config__ = STRICT
+
+    paths: tuple[str, ...]
+    """Files or globs; CSV, Parquet or JSON Lines, by suffix."""
+    item_id: str = "item_id"
+    """Its column of ids, as they stand in the log."""
+    columns: Mapping[str, Kind]
+    """Columns to keep, and the kind of each. Others are left out."""
+    title: str = ""
+    """The text column to show beside an item; empty: the first of kind text."""
+    list_separator: str = "|"
+    """Between the values of a `categories` column that is text in the file."""
+
+    def __post_init__(self) -> None:
+        if self.title and self.columns.get(self.title) != "text":
+            raise ValueError(
+                f"title={self.title!r} is not a text column of columns={dict(self.columns)}"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserFile:
+    """The table of users that goes with a log."""
+
+    __pydantic_config__ = STRICT
+
+    paths: tuple[str, ...]
+    user_id: str = "user_id"
+    columns: tuple[str, ...]
+    """Background columns to keep. Others are left out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogFiles:
+    """Your own log: CSV, Parquet or JSON Lines files, one event a row."""
+
+    __pydantic_config__ = STRICT
+
+    source: Literal["log"] = "log"
+    paths: tuple[str, ...]
+    """Files or globs, read in the order of their names within a glob."""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """Our column -> yours, for user_id, item_id, timestamp, event, session_id, value. One that is
+    not named here is sought under our name; the last three may be absent."""
+    event_default: str = "interaction"
+    """The behaviour of every row, where the log has no such column."""
+    timestamp: Literal["s", "ms", "us", "iso"] = "s"
+    """Numbers since 1970 in this unit, or ISO 8601 texts. Times without a zone are UTC; a column
+    that Parquet already types as a time is taken as it is."""
+    order: Literal["require", "sort"] = "require"
+    """`require`: each user's rows must already stand in order of time; ties keep the order of the
+    file. `sort`: sort them, stably."""
+    separator: str = ","
+    """Of CSV files."""
+    items: ItemFile | None = None
+    users: UserFile | None = None
+
+    def __post_init__(self) -> None:
+        if unknown := sorted(set(self.columns) - set(EVENT_COLUMNS)):
+            raise ValueError(
+                f"columns maps {unknown}, expected keys among {list(EVENT_COLUMNS)}: "
+                f"write our_name = 'your name'"
+            )
+
+
+DataConfig = Annotated[Synthetic | MovieLens | LogFiles, Field(discriminator="source")]
