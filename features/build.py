@@ -26,7 +26,7 @@ from features.items import ItemSource, ItemTable, encode_items, known_items, wit
 from features.layout import DatasetSchema, Kind
 from features.leaks import prove_no_leak
 from features.progress import count_part, describe, steps
-from features.schema import SESSION_ID, Events, check_events, check_items
+from features.schema import SESSION_ID, Events, check_events, check_items, check_sessions
 from features.sequences import Sequences, group_by_user
 from features.splits import Cuts, between, shift_cuts, split_sequences
 from features.stage import StageManifest, read_manifest, verify_files, write_stage
@@ -83,11 +83,13 @@ def build_dataset(events: Path, config: FeatureConfig, out: Path) -> None:
 
 def read_log(path: Path, config: FeatureConfig) -> tuple[pl.DataFrame, int]:
     """The cleaned events, in the log's order, and the number of rows before cleaning."""
-    log = check_events(pl.scan_parquet(path), str(path)).collect()
+    scanned = check_events(pl.scan_parquet(path), str(path))
     columns = Events.column_names()
-    if isinstance(config.split, LastSession) and SESSION_ID in log.columns:
+    if isinstance(config.split, LastSession) and SESSION_ID in scanned.collect_schema():
         columns.append(SESSION_ID)
-    wanted = keep_behaviours(log.lazy().select(columns), config.events)
+        check_sessions(scanned, str(path))
+    log = scanned.select(columns).collect()
+    wanted = keep_behaviours(log.lazy(), config.events)
     kept = drop_duplicates(wanted, config.duplicates).collect()
     least = {name: getattr(config, name) for name in ("min_user_events", "min_item_events")}
     before = len(kept) + 1

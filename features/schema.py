@@ -92,6 +92,16 @@ def check_events(events: Frame, where: str, *, now: datetime | None = None) -> F
     return events
 
 
+def check_sessions(events: Frame, where: str) -> Frame:
+    """Return `events` unchanged, or raise InputError unless each row names its session."""
+    check_types(events, where, {SESSION_ID: ID_TYPES})
+    missing = {
+        f"have no {SESSION_ID}: name the sessions, or drop the column": pl.col(SESSION_ID).is_null()
+    }
+    _refuse_faults(events, where, missing)
+    return events
+
+
 def check_items(items: Frame, where: str, columns: Mapping[str, Kind]) -> Frame:
     """Return `items` unchanged, or raise InputError; `columns` declares the kinds of columns."""
     number = (pl.Int64, pl.Int32, pl.Int16, pl.Int8, pl.UInt64, pl.UInt32, pl.UInt16, pl.UInt8)

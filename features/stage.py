@@ -80,7 +80,9 @@ def lock(out: Path) -> Iterator[None]:
     with path.open("w") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            if not os.path.samestat(os.fstat(stream.fileno()), path.stat()):
+                raise BlockingIOError  # opened just before its holder removed it, and made anew
+        except (BlockingIOError, FileNotFoundError):
             raise InputError(f"{out} is being written by another process: wait for it") from None
         yield
         path.unlink(missing_ok=True)
@@ -117,6 +119,7 @@ def write_stage(out: Path, *, kind: str, config: Mapping[str, Any], parent: str)
     """
     refuse_existing(out)
     with lock(out):
+        refuse_existing(out)  # another writer may have finished in between
         partial = partial_path(out)
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
