@@ -1,6 +1,6 @@
-"""The format of a bundle, and the only code that reads or writes its manifest.
+"""A bundle on disk, and the only code that reads or writes one.
 
-    manifest.json      `Manifest`: what the bundle is made of, sha256 and size of every file
+    manifest.json      `serving.manifest`: what the bundle is made of, sha256 and size of every file
     manifest.sha256    sha256 of manifest.json, so that a flipped byte there is noticed too
     *.onnx *.npy *.arrow *.parquet *.json    flat, nothing else: no pickle, no code, no links
 
@@ -17,151 +17,19 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from features.stage import file_sha256, lock, partial_path, publish, refuse_existing
 from serving.errors import BundleError
+from serving.manifest import FORMAT_VERSION, FileEntry, Manifest
 
-FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 SEAL = "manifest.sha256"
 FILE_TYPES = (".onnx", ".npy", ".arrow", ".parquet", ".json")
 FILE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
-
-
-class Strict(BaseModel):
-    """Frozen; refuses unknown keys and converts nothing."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class FileEntry(Strict):
-    """What a file of the bundle must be."""
-
-    sha256: str
-    size: int
-    """Bytes."""
-
-
-class ModelSpec(Strict):
-    """A neural source: an ONNX graph from history to vector, and the vectors of the items."""
-
-    kind: Literal["model"] = "model"
-    name: str
-    model: str
-    """Name in recsys.models.MODELS, for the record."""
-    encoder: str
-    """Graph with one output (B, D) float32."""
-    inputs: tuple[str, ...]
-    """Input names of `features.encode`, in the order of the graph."""
-    vectors: str
-    """(N + 1, D) float16; row i belongs to dense id i."""
-    max_len: int
-    """Longest history the graph takes, in events; the most recent are used."""
-    dim: int
-    candidates: int
-    """Items proposed for the ranker to choose from."""
-
-
-class NeighbourSpec(Strict):
-    """Item-to-item neighbours as a sparse matrix (CSR): row i belongs to dense id i."""
-
-    kind: Literal["item_knn"] = "item_knn"
-    name: str
-    indptr: str
-    indices: str
-    scores: str
-    candidates: int
-
-
-class PopularitySpec(Strict):
-    """One score an item, the same for everybody; also the fallback for new users."""
-
-    kind: Literal["popularity"] = "popularity"
-    name: str
-    scores: str
-    """(N + 1,) float32."""
-    candidates: int
-
-
-SourceSpec = Annotated[ModelSpec | NeighbourSpec | PopularitySpec, Field(discriminator="kind")]
-
-
-class RankerSpec(Strict):
-    """A second stage over the features of `features.asof`."""
-
-    kind: Literal["lightgbm"] = "lightgbm"
-    graph: str
-    """(n, F) float32 features -> one score each."""
-    features: tuple[str, ...]
-    """Names of the F columns; the loading code must produce exactly these."""
-
-
-class PolicySpec(Strict):
-    """What is applied to every answer unless the request says otherwise."""
-
-    exclude_seen: bool = True
-
-
-class Parity(Strict):
-    """Greatest difference of onnxruntime from torch over one batch of histories."""
-
-    batch: int
-    length: int
-    """Events of the longest history; 0 is a batch of empty histories."""
-    max_abs_difference: float
-    scale: float
-    """Greatest absolute value in the torch output."""
-
-
-class IndexRecall(Strict):
-    """Share of the exact top k that the index finds, on held-out histories."""
-
-    source: str
-    index: str
-    k: int
-    queries: int
-    recall: float
-
-
-class Golden(Strict):
-    """A request and its answer at export, in dense ids: a loaded bundle must repeat it."""
-
-    items: tuple[int, ...]
-    timestamps: tuple[int, ...]
-    events: tuple[int, ...]
-    at: int
-    expected: tuple[int, ...]
-    scores: tuple[float, ...]
-
-
-class Manifest(Strict):
-    """Everything a reader may rely on."""
-
-    format_version: Literal[1] = FORMAT_VERSION
-    dataset: str
-    """sha256 of the manifest of the dataset the bundle was made from."""
-    run: str
-    """sha256 of the manifest of the training run; empty where no neural model is inside."""
-    num_items: int
-    sources: tuple[SourceSpec, ...]
-    """In order of priority: an item proposed twice belongs to the first."""
-    ranker: RankerSpec | None = None
-    policy: PolicySpec = PolicySpec()
-    parity: tuple[Parity, ...] = ()
-    index_recall: tuple[IndexRecall, ...] = ()
-    golden: tuple[Golden, ...] = ()
-    config: dict[str, Any]
-    """The export configuration."""
-    report: dict[str, Any] = {}
-    """Notes of the export: how the ranker was trained and what it gained."""
-    versions: dict[str, str] = {}
-    """Of the libraries that wrote the graphs."""
-    files: dict[str, FileEntry] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +65,7 @@ def seal(directory: Path, draft: Manifest) -> Manifest:
 
 @contextmanager
 def write_bundle(out: Path) -> Iterator[Path]:
-    """Yield an empty directory to fill and `seal`; on success it becomes `out`, whole or not at all.
+    """Yield an empty directory to fill and `seal`; on success it becomes `out`, whole or not.
 
     Raises InputError when `out` exists or is being written, BundleError when the result would
     not load.
@@ -261,8 +129,7 @@ def _parse(path: Path, content: bytes) -> Manifest:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise BundleError(
-            f"{path}: {where}: {first['msg']} ({error.error_count()} such): "
-            f"export the bundle again"
+            f"{path}: {where}: {first['msg']} ({error.error_count()} such): export the bundle again"
         ) from error
 
 

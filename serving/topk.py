@@ -3,6 +3,9 @@
 Shape suffixes: B histories, V columns, K results.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,7 +15,7 @@ Ints = NDArray[np.int64]
 SIGN = np.uint32(1 << 31)
 ALL = np.uint32(0xFFFFFFFF)
 LOW = np.uint64(0xFFFFFFFF)
-NOTHING = np.float32(-np.inf)
+NOTHING = float("-inf")
 """Score of what may not be recommended."""
 
 
@@ -52,7 +55,7 @@ def _top_k_single(scores_V: Floats, k: int) -> tuple[Ints, Floats]:
     if len(order) == k:
         return columns[order][None], found[order][None]
     padded = np.zeros((1, k), np.int64)
-    scores = np.full((1, k), NOTHING)
+    scores = np.full((1, k), NOTHING, np.float32)
     padded[0, : len(order)], scores[0, : len(order)] = columns[order], found[order]
     return padded, scores
 
@@ -70,13 +73,16 @@ def _sort_keys(scores_BV: Floats) -> NDArray[np.uint64]:
     return keys
 
 
-def compress(items_BM: Ints, scores_BM: Floats, keep_BM: NDArray[np.bool_], k: int) -> tuple[Ints, Floats]:
-    """The first k kept entries of each row in their order, moved to the left; the rest 0, -inf."""
+def compress(
+    arrays: Sequence[NDArray], fills: Sequence[float], keep_BM: NDArray[np.bool_], k: int
+) -> list[Any]:
+    """Of each (B, M) array the first k kept entries of each row, moved to the left; then `fill`."""
     column_BM = np.cumsum(keep_BM, axis=1) - 1
-    rows, columns = np.nonzero(keep_BM & (column_BM < k))
-    items_BK = np.zeros((len(items_BM), k), np.int64)
-    scores_BK = np.full((len(items_BM), k), NOTHING)
-    target = column_BM[rows, columns]
-    items_BK[rows, target] = items_BM[rows, columns]
-    scores_BK[rows, target] = scores_BM[rows, columns]
-    return items_BK, scores_BK
+    rows, entries = np.nonzero(keep_BM & (column_BM < k))
+    columns = column_BM[rows, entries]
+    results = []
+    for array_BM, fill in zip(arrays, fills, strict=True):
+        result_BK = np.full((len(keep_BM), k), fill, array_BM.dtype)
+        result_BK[rows, columns] = array_BM[rows, entries]
+        results.append(result_BK)
+    return results

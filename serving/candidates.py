@@ -1,0 +1,80 @@
+"""What the sources propose, and their union.
+
+Shape suffixes: B histories, S sources, K proposals of one source, M of all, C distinct ones.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.topk import NOTHING, Floats, Ints
+
+
+@dataclass(frozen=True, slots=True)
+class Proposals:
+    """One source's list for each history, best first.
+
+    items: (B, K) dense ids, 0 where there is no more. scores: (B, K), -inf there.
+    """
+
+    items: Ints
+    scores: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """The distinct proposals of all sources, in order of priority, then of the source's rank.
+
+    items: (B, C) dense ids, 0 padding on the right. sources: (B, C) number of the first source
+    that proposed the item. scores: (B, C) that source's score, -inf for padding.
+    source_scores: by name of the source, (B, C), nan where it did not propose the item.
+    """
+
+    items: Ints
+    sources: NDArray[np.uint8]
+    scores: Floats
+    source_scores: Mapping[str, Floats]
+
+
+def first_occurrences(items_BM: Ints) -> tuple[NDArray[np.bool_], Ints]:
+    """Which entries are the first of their item in their row (padding never is), and for each
+    entry the position of that first one, (B, M).
+    """
+    order_BM = np.argsort(items_BM, axis=1, kind="stable")
+    sorted_BM = np.take_along_axis(items_BM, order_BM, axis=1)
+    new_BM = np.ones(items_BM.shape, np.bool_)
+    new_BM[:, 1:] = sorted_BM[:, 1:] != sorted_BM[:, :-1]
+    place_BM = np.where(new_BM, np.arange(items_BM.shape[1]), 0)
+    lead_BM = np.take_along_axis(order_BM, np.maximum.accumulate(place_BM, axis=1), axis=1)
+    first_BM = np.empty_like(order_BM)
+    np.put_along_axis(first_BM, order_BM, lead_BM, axis=1)
+    return (first_BM == np.arange(items_BM.shape[1])) & (items_BM != 0), first_BM
+
+
+def unite(names: Sequence[str], proposals: Sequence[Proposals]) -> Candidates:
+    """The union of the sources' proposals; `names` in order of priority."""
+    items_BM = np.concatenate([one.items for one in proposals], axis=1)
+    scores_BM = np.concatenate([one.scores for one in proposals], axis=1)
+    source_M = np.repeat(np.arange(len(names)), [one.items.shape[1] for one in proposals])
+    keep_BM, first_BM = first_occurrences(items_BM)
+    column_BM = np.cumsum(keep_BM, axis=1) - 1
+    rows, entries = np.nonzero(keep_BM)
+    columns = column_BM[rows, entries]
+    shape = (len(items_BM), int(columns.max(initial=-1)) + 1)
+    items_BC, sources_BC = np.zeros(shape, np.int64), np.zeros(shape, np.uint8)
+    scores_BC = np.full(shape, NOTHING, np.float32)
+    items_BC[rows, columns] = items_BM[rows, entries]
+    sources_BC[rows, columns] = source_M[entries]
+    scores_BC[rows, columns] = scores_BM[rows, entries]
+    rows, entries = np.nonzero(items_BM)
+    columns = column_BM[rows, first_BM[rows, entries]]
+    values, source = scores_BM[rows, entries], source_M[entries]
+    source_scores = {}
+    for number, name in enumerate(names):
+        mine = source == number
+        table_BC = np.full(shape, np.nan, np.float32)
+        table_BC[rows[mine], columns[mine]] = values[mine]
+        source_scores[name] = table_BC
+    return Candidates(items_BC, sources_BC, scores_BC, source_scores)

@@ -1,0 +1,104 @@
+"""Item vectors and the search for the best inner products, exact or approximate.
+
+Shape suffixes: B queries, V dense item ids with padding, D width, K results.
+"""
+
+from typing import Protocol
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.candidates import Proposals
+from serving.policy import Block, Policy
+from serving.topk import NOTHING, Floats, compress, top_k
+
+EXACT_BELOW = 50_000
+"""Items. Scanning this many exactly takes as long as the approximate search (benchmarks)."""
+TRAIN_SAMPLE = 20_000
+ADD_CHUNK = 65_536
+REFINE_FACTOR = 20
+"""Candidates compared at full precision per result asked for."""
+
+
+class VectorIndex(Protocol):
+    """Finds the items whose vectors have the greatest inner product with a query."""
+
+    description: str
+
+    def search(self, queries_BD: Floats, block: Block, policy: Policy, k: int) -> Proposals:
+        """The k best permitted items of each query."""
+        ...
+
+
+class ExactIndex:
+    """Every item is scored, so filters act before the cut and nothing is missed."""
+
+    description = "exact"
+
+    def __init__(self, vectors_VD: NDArray[np.float16]) -> None:
+        self._items_DV = np.ascontiguousarray(vectors_VD.T, np.float32)
+
+    def search(self, queries_BD: Floats, block: Block, policy: Policy, k: int) -> Proposals:
+        """The k best permitted items of each query; ties by item id."""
+        scores_BV = queries_BD @ self._items_DV
+        policy.hide(scores_BV, block)
+        return Proposals(*top_k(scores_BV, k))
+
+
+class ApproximateIndex:
+    """4-bit product quantisation scanned in full, the best then compared at half precision."""
+
+    def __init__(self, vectors_VD: NDArray[np.float16]) -> None:
+        self._vectors_VD = vectors_VD
+        dim = vectors_VD.shape[1]
+        self.description = "SQfp16" if dim % 2 else f"PQ{dim // 2}x4fs,Refine(SQfp16)"
+        faiss.omp_set_num_threads(1)
+        self._index = faiss.index_factory(dim, self.description, faiss.METRIC_INNER_PRODUCT)
+        if isinstance(self._index, faiss.IndexRefine):
+            self._index.k_factor = REFINE_FACTOR
+        count = len(vectors_VD) - 1
+        sample = np.random.default_rng(0).permutation(count)[:TRAIN_SAMPLE]
+        self._index.train(vectors_VD[np.sort(sample) + 1].astype(np.float32))
+        for start in range(1, count + 1, ADD_CHUNK):
+            self._index.add(vectors_VD[start : start + ADD_CHUNK].astype(np.float32))
+
+    def search(self, queries_BD: Floats, block: Block, policy: Policy, k: int) -> Proposals:
+        """The k best permitted items that the index finds; exact where few items are permitted
+        or most of the catalogue is asked for.
+        """
+        depth = k + policy.most_seen(block) + policy.num_blocked
+        if depth * REFINE_FACTOR > block.num_items:
+            return self._search_exactly(queries_BD, block, policy, k)
+        scores_BM, rows_BM = self._index.search(queries_BD, depth)
+        items_BM = rows_BM + 1  # row 0 is item 1, and -1 for "no more" becomes padding
+        order_BM = np.lexsort((items_BM, -scores_BM), axis=1)
+        items_BM = np.take_along_axis(items_BM, order_BM, axis=1)
+        scores_BM = np.take_along_axis(scores_BM, order_BM, axis=1)
+        return Proposals(
+            *compress((items_BM, scores_BM), (0, NOTHING), policy.keep(items_BM, block), k)
+        )
+
+    def _search_exactly(
+        self, queries_BD: Floats, block: Block, policy: Policy, k: int
+    ) -> Proposals:
+        """One history at a time: a row of scores over a large catalogue is megabytes."""
+        blocked = policy.blocked is not None
+        items = policy.permitted if blocked else np.arange(1, block.num_items + 1)
+        parts = []
+        for row in range(len(block)):
+            one = Block.of(block.histories.take(slice(row, row + 1)), block.at, block.num_items)
+            scores_V = np.full((1, block.num_items + 1), NOTHING, np.float32)
+            for start in range(0, len(items), ADD_CHUNK):
+                chunk = items[start : start + ADD_CHUNK]
+                scores_V[0, chunk] = self._vectors_VD[chunk].astype(np.float32) @ queries_BD[row]
+            policy.hide(scores_V, one)
+            parts.append(top_k(scores_V, k))
+        found, scores = zip(*parts, strict=True)
+        return Proposals(np.concatenate(found), np.concatenate(scores))
+
+
+def build_index(vectors_VD: NDArray[np.float16]) -> VectorIndex:
+    """The index that suits the size of the catalogue."""
+    exact = len(vectors_VD) <= EXACT_BELOW
+    return ExactIndex(vectors_VD) if exact else ApproximateIndex(vectors_VD)

@@ -1,0 +1,258 @@
+"""Where candidates come from: a neural model, item neighbours, popularity.
+
+A source proposes permitted items only, best first, ties by item id, and nothing for a history it
+has no opinion about. Shape suffixes: B histories, V dense item ids with padding, D width,
+E events, N votes, M padded list.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol, Self
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from features.encode import Histories, encode_histories
+from serving.bundle import Bundle
+from serving.candidates import Proposals
+from serving.errors import BundleError
+from serving.index import VectorIndex, build_index
+from serving.manifest import ModelSpec, NeighbourSpec, PopularitySpec, SourceSpec
+from serving.policy import Block, Policy
+from serving.topk import NOTHING, Floats, Ints, compress, top_k
+
+ENCODE_TOKENS = 8_192
+"""Events per run of the encoder: bounds the memory that onnxruntime keeps."""
+DENSE_VOTES = 1 << 22
+"""Cells up to which neighbours' votes are summed in a dense table."""
+
+
+class Source(Protocol):
+    """Proposes items for histories."""
+
+    name: str
+    candidates: int
+    """Items it proposes for a ranker to choose from."""
+
+    def propose(self, block: Block, policy: Policy, k: int) -> Proposals:
+        """The k best permitted items of each history, (B, k)."""
+        ...
+
+    def similar(self, item: int, policy: Policy, k: int) -> Proposals:
+        """The k items most like a dense id, (1, k), for somebody without a history."""
+        ...
+
+
+def open_graph(path: Path) -> ort.InferenceSession:
+    """An ONNX graph on one thread: the callers are the parallelism. Raises BundleError."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    try:  # from bytes: a graph that refers to other files is refused
+        return ort.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime raises undocumented types
+        raise BundleError(f"{path} cannot be opened: {error}") from error
+
+
+class ModelSource:
+    """A history becomes a vector; items are found by inner product."""
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        graph: ort.InferenceSession,
+        vectors_VD: NDArray[np.float16],
+        item_table: Mapping[str, NDArray],
+    ) -> None:
+        self.name, self.candidates = spec.name, spec.candidates
+        self.inputs, self.max_len = spec.inputs, spec.max_len
+        self.graph = graph
+        self._item_table = item_table
+        self._vectors_VD = vectors_VD
+        self.index: VectorIndex = build_index(vectors_VD)
+
+    @classmethod
+    def load(cls, bundle: Bundle, spec: ModelSpec, item_table: Mapping[str, NDArray]) -> Self:
+        """Open the graph and index the vectors; raises BundleError where they do not fit."""
+        graph = open_graph(bundle.path / spec.encoder)
+        vectors_VD = bundle.array(spec.vectors)
+        shape = (bundle.manifest.num_items + 1, spec.dim)
+        _expect(bundle.path / spec.vectors, vectors_VD, shape, np.float16)
+        if not np.isfinite(vectors_VD).all():
+            raise BundleError(f"{bundle.path / spec.vectors} holds values that are not finite")
+        names = tuple(node.name for node in graph.get_inputs())
+        if names != spec.inputs:
+            raise BundleError(
+                f"{bundle.path / spec.encoder} takes {names}, the manifest says {spec.inputs}"
+            )
+        return cls(spec, graph, vectors_VD, item_table)
+
+    def encode(self, histories: Histories) -> Floats:
+        """History vectors, (B, D) float32."""
+        if len(histories) == 1:
+            return self._run(histories)
+        step = max(ENCODE_TOKENS // max(min(int(histories.lengths.max()), self.max_len), 1), 1)
+        return np.concatenate(
+            [
+                self._run(histories.take(slice(start, start + step)))
+                for start in range(0, len(histories), step)
+            ]
+        )
+
+    def _run(self, histories: Histories) -> Floats:
+        encoded = encode_histories(histories, self.inputs, self.max_len, self._item_table)
+        output = self.graph.run(None, encoded)[0]
+        assert isinstance(output, np.ndarray)
+        return output
+
+    def propose(self, block: Block, policy: Policy, k: int) -> Proposals:
+        """Nothing for an empty history, or where the vector is not finite."""
+        queries_BD = self.encode(block.histories)
+        silent_B = (block.histories.ends == block.histories.starts) | ~np.isfinite(queries_BD).all(
+            axis=1
+        )
+        if not silent_B.any():
+            return self.index.search(queries_BD, block, policy, k)
+        queries_BD = np.where(silent_B[:, None], np.float32(0), queries_BD)
+        found = self.index.search(queries_BD, block, policy, k)
+        found.items[silent_B], found.scores[silent_B] = 0, NOTHING
+        return found
+
+    def similar(self, item: int, policy: Policy, k: int) -> Proposals:
+        """By cosine of the item vectors."""
+        vectors_VD = self._vectors_VD.astype(np.float32)
+        length_V = np.sqrt(np.einsum("vd,vd->v", vectors_VD, vectors_VD))
+        length_V[length_V == 0] = 1
+        cosine_V = (vectors_VD @ vectors_VD[item]) / (length_V * length_V[item])
+        return _best(cosine_V[None], item, policy, k)
+
+
+class NeighbourSource:
+    """Each distinct item of the history votes for its neighbours; the sums are the scores."""
+
+    def __init__(
+        self, spec: NeighbourSpec, indptr: Ints, indices: NDArray[np.int32], scores: Floats
+    ) -> None:
+        self.name, self.candidates = spec.name, spec.candidates
+        self._indptr, self._indices, self._scores = indptr, indices, scores
+
+    @classmethod
+    def load(cls, bundle: Bundle, spec: NeighbourSpec) -> Self:
+        """Open the matrix; raises BundleError unless it is a whole CSR matrix of these items."""
+        indptr = bundle.array(spec.indptr)
+        indices, scores = bundle.array(spec.indices), bundle.array(spec.scores)
+        num_items = bundle.manifest.num_items
+        _expect(bundle.path / spec.indptr, indptr, (num_items + 2,), np.int64)
+        if indptr[0] != 0 or (np.diff(indptr) < 0).any():
+            raise BundleError(f"{bundle.path / spec.indptr} does not ascend from 0")
+        _expect(bundle.path / spec.indices, indices, (int(indptr[-1]),), np.int32)
+        _expect(bundle.path / spec.scores, scores, indices.shape, np.float32)
+        if len(indices) and not 1 <= indices.min() <= indices.max() <= num_items:
+            raise BundleError(f"{bundle.path / spec.indices} holds ids outside 1..{num_items}")
+        if not np.isfinite(scores).all():
+            raise BundleError(f"{bundle.path / spec.scores} holds values that are not finite")
+        return cls(spec, indptr, indices, scores)
+
+    def propose(self, block: Block, policy: Policy, k: int) -> Proposals:
+        """Only items with a vote are proposed."""
+        width = block.num_items + 1
+        rows, items = np.divmod(block.seen_keys, width)
+        starts, counts = self._indptr[items], self._indptr[items + 1] - self._indptr[items]
+        ends = np.cumsum(counts)
+        vote_N = np.arange(counts.sum()) + np.repeat(starts - (ends - counts), counts)
+        keys_N: Ints = np.repeat(rows * width, counts) + self._indices[vote_N].astype(np.int64)
+        if len(block) * width <= DENSE_VOTES:
+            sums = np.bincount(keys_N, self._scores[vote_N], minlength=len(block) * width)
+            keys = np.flatnonzero(sums)
+            sums = sums[keys]
+        else:
+            keys, inverse = np.unique(keys_N, return_inverse=True)
+            sums = np.bincount(inverse, self._scores[vote_N], minlength=len(keys))
+        return self._best_of(keys, sums.astype(np.float32), block, policy, k)
+
+    def _best_of(self, keys: Ints, sums: Floats, block: Block, policy: Policy, k: int) -> Proposals:
+        """From (row, item) pairs, ascending, to lists: pad the pairs of each row, then cut."""
+        rows, items = np.divmod(keys, block.num_items + 1)
+        counts = np.bincount(rows, minlength=len(block))
+        columns = 1 + np.arange(len(keys)) - np.repeat(np.cumsum(counts) - counts, counts)
+        shape = (len(block), int(counts.max(initial=0)) + 1)
+        items_BM, scores_BM = np.zeros(shape, np.int64), np.full(shape, NOTHING, np.float32)
+        items_BM[rows, columns], scores_BM[rows, columns] = items, sums
+        scores_BM[~policy.keep(items_BM, block)] = NOTHING
+        best_BK, found_BK = top_k(scores_BM, k)
+        return Proposals(np.take_along_axis(items_BM, best_BK, axis=1), found_BK)
+
+    def similar(self, item: int, policy: Policy, k: int) -> Proposals:
+        """The item's own neighbours."""
+        rows = slice(int(self._indptr[item]), int(self._indptr[item + 1]))
+        scores_V = np.full((1, len(self._indptr) - 1), NOTHING, np.float32)
+        scores_V[0, self._indices[rows]] = self._scores[rows]
+        return _best(scores_V, item, policy, k)
+
+
+class PopularitySource:
+    """The same list for everybody, less what each may not be shown."""
+
+    def __init__(self, spec: PopularitySpec, scores_V: Floats) -> None:
+        self.name, self.candidates = spec.name, spec.candidates
+        order = np.lexsort((np.arange(len(scores_V)), -scores_V))
+        self._items = order[order != 0]
+        self._scores = np.asarray(scores_V)[self._items]
+
+    @classmethod
+    def load(cls, bundle: Bundle, spec: PopularitySpec) -> Self:
+        """Open the scores; raises BundleError unless there is a finite one for every item."""
+        scores_V = bundle.array(spec.scores)
+        path = bundle.path / spec.scores
+        _expect(path, scores_V, (bundle.manifest.num_items + 1,), np.float32)
+        if not np.isfinite(scores_V[1:]).all():
+            raise BundleError(f"{path} holds values that are not finite")
+        return cls(spec, scores_V)
+
+    def propose(self, block: Block, policy: Policy, k: int) -> Proposals:
+        """The head of the list, as long as needed to have k left."""
+        items, scores = self._items, self._scores
+        if policy.blocked is not None:
+            free = ~policy.blocked[items]
+            items, scores = items[free], scores[free]
+        depth = k + policy.most_seen(block)
+        shape = (len(block), len(items[:depth]))
+        items_BM = np.broadcast_to(items[:depth], shape)
+        scores_BM = np.broadcast_to(scores[:depth], shape)
+        return Proposals(
+            *compress((items_BM, scores_BM), (0, NOTHING), policy.keep(items_BM, block), k)
+        )
+
+    def similar(self, item: int, policy: Policy, k: int) -> Proposals:
+        """The most popular others."""
+        scores_V = np.full((1, len(self._items) + 1), NOTHING, np.float32)
+        scores_V[0, self._items] = self._scores
+        return _best(scores_V, item, policy, k)
+
+
+def load_source(bundle: Bundle, spec: SourceSpec, item_table: Mapping[str, NDArray]) -> Source:
+    """The source that a line of the manifest describes; raises BundleError."""
+    match spec:
+        case ModelSpec():
+            return ModelSource.load(bundle, spec, item_table)
+        case NeighbourSpec():
+            return NeighbourSource.load(bundle, spec)
+        case PopularitySpec():
+            return PopularitySource.load(bundle, spec)
+
+
+def _best(scores_1V: Floats, item: int, policy: Policy, k: int) -> Proposals:
+    scores_1V[0, [0, item]] = NOTHING
+    if policy.blocked is not None:
+        scores_1V[0, policy.blocked] = NOTHING
+    return Proposals(*top_k(scores_1V, k))
+
+
+def _expect(path: Path, array: NDArray, shape: tuple[int, ...], dtype: type) -> None:
+    if array.shape != shape or array.dtype != dtype:
+        raise BundleError(
+            f"{path} holds {array.dtype} {array.shape}, expected {np.dtype(dtype)} {shape}"
+        )

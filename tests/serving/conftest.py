@@ -1,0 +1,162 @@
+"""A bundle made by hand: random vectors, and an encoder that adds up the vectors of a history."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from features.layout import CATALOGUE, ITEMS, DatasetSchema, vocabulary_file
+from features.store import write_table
+from serving.bundle import seal, write_bundle
+from serving.manifest import Manifest, ModelSpec, NeighbourSpec, PolicySpec, PopularitySpec
+
+CUTOFF = 1_700_000_000_000_000
+
+
+@dataclass(frozen=True)
+class Toy:
+    """What the toy bundle was made from, for tests to compute the right answer."""
+
+    path: Path
+    vectors: NDArray[np.float16]
+    """(V, D), row 0 is 0."""
+    votes: NDArray[np.float32]
+    """(V, V) dense neighbour matrix."""
+    popularity: NDArray[np.float32]
+    """(V,)."""
+
+    @property
+    def num_items(self) -> int:
+        return len(self.vectors) - 1
+
+    def scores(self, history: list[int]) -> NDArray[np.float32]:
+        """(V,) model scores in dense ids, -inf for padding."""
+        exact = self.vectors.astype(np.float32)
+        scores = exact @ exact[history].sum(axis=0)
+        scores[0] = -np.inf
+        return scores
+
+    def best(self, history: list[int], k: int) -> list[int]:
+        """The right answer of the model with seen items left out."""
+        scores = self.scores(history)
+        scores[history] = -np.inf
+        order = np.lexsort((np.arange(len(scores)), -scores))
+        return [int(item) for item in order[:k] if scores[item] > -np.inf]
+
+
+def write_encoder(path: Path, vectors: NDArray[np.float16]) -> None:
+    graph = helper.make_graph(
+        [
+            helper.make_node("Gather", ["table", "items"], ["embedded"]),
+            helper.make_node("ReduceSum", ["embedded", "axis"], ["history"], keepdims=0),
+        ],
+        "encoder",
+        [helper.make_tensor_value_info("items", TensorProto.INT64, ["batch", "length"])],
+        [helper.make_tensor_value_info("history", TensorProto.FLOAT, ["batch", vectors.shape[1]])],
+        [
+            numpy_helper.from_array(vectors.astype(np.float32), "table"),
+            numpy_helper.from_array(np.array([1]), "axis"),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    path.write_bytes(model.SerializeToString())
+
+
+def write_toy(
+    out: Path,
+    *,
+    num_items: int = 60,
+    dim: int = 8,
+    sources: tuple[str, ...] = ("model", "item_knn", "popularity"),
+    vectors: NDArray[np.float16] | None = None,
+) -> Toy:
+    rng = np.random.default_rng(7)
+    if vectors is None:
+        vectors = rng.standard_normal((num_items + 1, dim)).astype(np.float16)
+        vectors[0] = 0
+    num_items, dim = len(vectors) - 1, vectors.shape[1]
+    popularity = rng.integers(0, 20, num_items + 1).astype(np.float32)
+    width = min(5, num_items - 1)
+    rows = np.arange(1, num_items + 1)
+    neighbours = (rows[:, None] - 1 + np.arange(1, width + 1)) % num_items + 1
+    strength = np.sort(rng.random((num_items, width)).astype(np.float32))[:, ::-1]
+    votes = np.zeros((num_items + 1, num_items + 1), np.float32)
+    votes[rows[:, None], neighbours] = strength
+    specs = {
+        "model": ModelSpec(
+            name="model",
+            model="toy",
+            encoder="model.encoder.onnx",
+            inputs=("items",),
+            vectors="model.vectors.npy",
+            max_len=20,
+            dim=dim,
+            candidates=10,
+        ),
+        "item_knn": NeighbourSpec(
+            name="item_knn",
+            indptr="item_knn.indptr.npy",
+            indices="item_knn.indices.npy",
+            scores="item_knn.scores.npy",
+            candidates=10,
+        ),
+        "popularity": PopularitySpec(
+            name="popularity", scores="popularity.scores.npy", candidates=10
+        ),
+    }
+    schema = DatasetSchema(
+        num_users=1,
+        num_items=num_items,
+        num_warm_items=num_items,
+        cold_targets=0,
+        num_events=1,
+        event_types=("view", "buy"),
+        target_events=("buy",),
+        item_columns=(),
+        title_column="title",
+        raw_item_type="int",
+        raw_user_type="int",
+        cutoff=CUTOFF,
+        split={},
+    )
+    raw_ids = rows * 10
+    with write_bundle(out) as directory:
+        write_encoder(directory / "model.encoder.onnx", vectors)
+        np.save(directory / "model.vectors.npy", vectors)
+        indptr = np.concatenate([[0], np.arange(num_items + 1) * width])
+        np.save(directory / "item_knn.indptr.npy", indptr)
+        np.save(directory / "item_knn.indices.npy", neighbours.astype(np.int32).ravel())
+        np.save(directory / "item_knn.scores.npy", strength.ravel())
+        np.save(directory / "popularity.scores.npy", popularity)
+        schema.write(directory)
+        write_table(directory / vocabulary_file("item"), {"id": raw_ids})
+        write_table(directory / ITEMS, {"id": np.arange(num_items + 1)})
+        titles = [f"thing {raw}" for raw in raw_ids]
+        pl.DataFrame({"item_id": raw_ids, "title": titles}).write_parquet(directory / CATALOGUE)
+        draft = Manifest(
+            dataset="0" * 64,
+            run="",
+            num_items=num_items,
+            sources=tuple(specs[name] for name in sources),
+            policy=PolicySpec(),
+            config={},
+        )
+        seal(directory, draft)
+    return Toy(out, vectors, votes, popularity)
+
+
+@pytest.fixture(scope="session")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Toy:
+    """Sixty items with raw ids 10, 20, ..., three sources, no ranker. Not to be changed."""
+    return write_toy(tmp_path_factory.mktemp("toy") / "bundle")
+
+
+@pytest.fixture(scope="session")
+def make_toy() -> Callable[..., Toy]:
+    """Writes a toy bundle with other sizes, sources or vectors."""
+    return write_toy
