@@ -10,6 +10,9 @@ from typing import Annotated, Literal
 
 import typer
 
+from features.errors import InputError
+from serving.errors import ServingError
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -109,15 +112,15 @@ def recommend(
     dataset: Annotated[
         Path | None, typer.Option(help="A dataset directory; needed with --user.")
     ] = None,
-    k: Annotated[int, typer.Option(min=1, help="Items to recommend.")] = 10,
+    k: Annotated[int, typer.Option("-k", "--k", min=1, help="Items to recommend.")] = 10,
 ) -> None:
     """Recommend items for a history, or for a user of a dataset."""
-    from recsys.recommend import recommend_items, recommend_user
-
     if (user is None) != (dataset is None):
         raise typer.BadParameter("--user and --dataset go together")
     if user is not None and items:
         raise typer.BadParameter("give item ids or --user, not both")
+    from recsys.recommend import recommend_items, recommend_user
+
     if user is not None and dataset is not None:
         recommend_user(bundle, dataset, user, k)
     else:
@@ -133,16 +136,16 @@ def score(
         Path | None,
         typer.Option(help="Or of this Parquet: user_id, item_id and, if known, timestamp, event."),
     ] = None,
-    k: Annotated[int, typer.Option(min=1, help="Items per user.")] = 100,
+    k: Annotated[int, typer.Option("-k", "--k", min=1, help="Items per user.")] = 100,
     part_size: Annotated[int, typer.Option(min=1, help="Users per output part.")] = 10_000,
 ) -> None:
     """Write the top k of every user as Parquet parts. Interrupted? The same command continues."""
-    from serving.batch import score as score_users
-
     if (dataset is None) == (events is None):
         raise typer.BadParameter("give either --dataset or --events")
+    from serving.batch import score as score_users
+
     source = dataset if dataset is not None else events
-    assert source is not None  # noqa: S101 (one of the two was just checked)
+    assert source is not None
     score_users(bundle, source, out, k=k, part_size=part_size)
     typer.echo(f"scores  {out}")
 
@@ -167,21 +170,8 @@ def demo(
 
 def main() -> None:
     """Run the command; the caller's mistakes end in one sentence and exit status 2."""
-    from features.errors import InputError
-
     try:
         app()
-    except InputError as error:
-        sys.exit(refuse(error))
-    except Exception as error:
-        from serving.errors import ServingError
-
-        if not isinstance(error, ServingError):
-            raise
-        sys.exit(refuse(error))
-
-
-def refuse(error: Exception) -> int:
-    """Print one line on stderr and return exit status 2."""
-    typer.echo(f"error: {error}", err=True)
-    return 2
+    except (InputError, ServingError) as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(2)

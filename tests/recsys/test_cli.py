@@ -1,0 +1,101 @@
+"""The command line as people script it: verbs and options are frozen, mistakes are sentences."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer.main
+from typer.testing import CliRunner
+
+from recsys.cli import app
+
+OPTIONS = {
+    "data": {"config", "--out"},
+    "features": {"config", "--events", "--out"},
+    "train": {"config", "--dataset", "--out"},
+    "export": {"config", "--dataset", "--out", "--run"},
+    "evaluate": {"bundle", "--dataset", "--out", "--config", "--split"},
+    "recommend": {"bundle", "items", "--user", "--dataset", "-k", "--k"},
+    "score": {"bundle", "--out", "--dataset", "--events", "-k", "--k", "--part-size"},
+    "run": {"config", "--out"},
+    "demo": {"--out"},
+}
+
+
+def recsys(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """The installed command, in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-c", "from recsys.cli import main; main()", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_verbs_and_options_are_those_that_scripts_rely_on() -> None:
+    group = typer.main.get_command(app)
+    assert isinstance(group, typer.core.TyperGroup)
+    found = {
+        name: {option for parameter in command.params for option in parameter.opts}
+        for name, command in group.commands.items()
+    }
+    assert found == OPTIONS
+
+
+@pytest.mark.parametrize("verb", OPTIONS)
+def test_every_verb_explains_itself(verb: str) -> None:
+    result = CliRunner().invoke(app, [verb, "--help"])
+    assert result.exit_code == 0
+    assert "Usage" in result.output
+
+
+BAD_CONFIGS = {
+    "no such file": (None, "cannot be read"),
+    "not TOML": ("[data", "is not valid TOML"),
+    "no data section": ("[features]\n", "data"),
+    "an unknown source": ('[data]\nsource = "netflix"\n', "netflix"),
+    "a misspelt key": (
+        '[data]\nsource = "synthetic"\nnum_userz = 5\n',
+        "num_userz: unknown key: check its spelling",
+    ),
+    "a misspelt key deep down": (
+        '[data]\nsource = "synthetic"\n[train]\nlearning_rat = 1\n',
+        "train.learning_rat: unknown key",
+    ),
+    "a misspelt section": ('[data]\nsource = "synthetic"\n[modle]\n', "modle: unknown key"),
+    "a wrong type": ('[data]\nsource = "synthetic"\nseed = "x"\n', "seed"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_CONFIGS)
+def test_a_bad_config_is_one_sentence_and_status_2(case: str, tmp_path: Path) -> None:
+    content, expected = BAD_CONFIGS[case]
+    config = tmp_path / "config.toml"
+    if content is not None:
+        config.write_text(content)
+    result = recsys("data", config, "--out", tmp_path / "events")
+    assert result.returncode == 2, result.stderr
+    assert expected in result.stderr
+    assert "Traceback" not in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert {path.name for path in tmp_path.iterdir()} <= {"config.toml"}, "something was left"
+
+
+def test_a_bundle_that_is_none_is_status_2(tmp_path: Path) -> None:
+    result = recsys("recommend", tmp_path / "absent", "1")
+    assert result.returncode == 2
+    assert "expected a bundle" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_options_that_exclude_each_other_are_refused(tmp_path: Path) -> None:
+    for arguments in (
+        ["recommend", tmp_path, "--user", "ada"],
+        ["recommend", tmp_path, "1", "--user", "ada", "--dataset", tmp_path],
+        ["score", tmp_path, "--out", tmp_path / "out"],
+        ["score", tmp_path, "--out", tmp_path / "o", "--dataset", tmp_path, "--events", tmp_path],
+    ):
+        result = recsys(*arguments)
+        assert result.returncode == 2
+        assert "Traceback" not in result.stderr
