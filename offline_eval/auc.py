@@ -11,6 +11,7 @@ Shape suffixes: U users, K ranks of the list, V item columns, T targets, H hits.
 
 import numpy as np
 
+from offline_eval.candidates import Scores
 from offline_eval.hits import Truth
 from offline_eval.metrics import Bools, Floats, Ints, check_hits
 
@@ -42,7 +43,7 @@ def auc(hits_UK: Bools, listed_U: Ints, num_relevant_U: Ints, num_irrelevant_U: 
     return _share(won_U, num_relevant_U * num_irrelevant_U)
 
 
-def auc_of_scores(scores_UV: Floats, truth: Truth, candidates_UV: Bools) -> Floats:
+def auc_of_scores(scores_UV: Scores, truth: Truth, candidates_UV: Bools) -> Floats:
     """AUC from scores, higher better. Column v is dense item id v; column 0 is never a candidate.
 
     Targets that are no candidates do not count.

@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.errors import InputError
-from offline_eval.metrics import Bools, Floats, Ints
+from offline_eval.metrics import Bools, Ints
+
+Scores = NDArray[np.floating]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +57,14 @@ class Candidates:
         return flags_UV
 
 
-def top_lists(scores_UV: Floats, candidates: Candidates, k: int, *, seed: int = 0) -> Ints:
+def top_lists(
+    scores_UV: Scores, candidates: Candidates, k: int, *, seed: int = 0
+) -> NDArray[np.int64]:
     """The k best candidates of each user, best first, (U, k) int64, padded with 0.
 
     Equal scores stand in a random order of the items, the same for all users: item ids tell when
-    an item first appeared, so deciding ties by id would favour old or new items. Scores are compared as float32. An item with
-    score -inf is never listed. Raises InputError for nan.
+    an item first appeared, so deciding ties by id would favour old or new items. Scores compare as
+    float32; an item with score -inf is never listed. Raises InputError for nan.
     """
     if (bad_U := np.flatnonzero(np.isnan(scores_UV[:, 1:]).any(axis=1))).size:
         raise InputError(

@@ -7,10 +7,11 @@ caller need keep.
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from features.errors import InputError
-from offline_eval.auc import auc
-from offline_eval.candidates import Candidates
+from offline_eval.auc import auc, auc_of_scores
+from offline_eval.candidates import Candidates, Scores, top_lists
 from offline_eval.hits import Truth, check_lists, find_hits
 from offline_eval.metrics import (
     Bools,
@@ -66,3 +67,15 @@ def _check_candidates(lists_UK: Ints, candidates: Candidates) -> None:
             f"the list of row {users[bad[0]]} holds item {items[bad[0]]}, which is excluded for "
             f"that user ({bad.size} such places): lists and protocol disagree on seen items"
         )
+
+
+def score_scores(
+    scores_UV: Scores, truth: Truth, candidates: Candidates, ks: Sequence[int], *, seed: int = 0
+) -> tuple[dict[str, Floats], NDArray[np.int64]]:
+    """Values per user of scores (column v is dense item id v), and the lists of max(ks) items.
+
+    Ties are in random order in the lists, and count half in AUC.
+    """
+    lists_UK = top_lists(scores_UV, candidates, max(ks), seed=seed)
+    values = score_lists(lists_UK, truth, candidates, ks)
+    return values | {"auc": auc_of_scores(scores_UV, truth, candidates.mask())}, lists_UK

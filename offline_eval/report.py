@@ -1,0 +1,174 @@
+"""A report: systems measured under one protocol, with intervals and sentences that settle things.
+
+Plain data with one JSON form; `offline_eval.table`, `markdown` and `html` only draw it.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from features.errors import InputError
+from offline_eval.fingerprint import fingerprint
+from offline_eval.significance import Difference, Estimate
+
+METRICS_FILE = "metrics.json"
+LABELS: Mapping[str, str] = {
+    "hit_rate": "HR",
+    "recall": "Recall",
+    "ndcg": "NDCG",
+    "mrr": "MRR",
+    "map": "MAP",
+    "auc": "AUC",
+    "coverage": "Coverage",
+}
+Kind = Literal["bundle", "stage", "baseline"]
+"""bundle: what ships, all steps. stage: the bundle cut short. baseline: what it must beat."""
+
+
+def label(name: str) -> str:
+    """How a metric is written for people.
+
+    >>> label("ndcg@10"), label("auc")
+    ('NDCG@10', 'AUC')
+    """
+    metric, at, k = name.partition("@")
+    return LABELS.get(metric, metric) + at + k
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class System:
+    """One measured system."""
+
+    name: str
+    kind: Kind
+    estimates: Mapping[str, Estimate]
+    """By metric name, such as `ndcg@10`, `auc` or `coverage@10`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Whether the first system is better than the second on one metric, user by user."""
+
+    first: str
+    second: str
+    metric: str
+    difference: Difference
+
+    @property
+    def sentence(self) -> str:
+        """The verdict in words, with the numbers behind it."""
+        found = self.difference
+        name = label(self.metric)
+        if found.verdict == "not distinguishable":
+            told = f"{self.first} does NOT beat {self.second} on {name}: the interval of the "
+            told += f"difference holds 0 ({found.value:+.4f}, 95 % interval "
+        else:
+            beats = "beats" if found.verdict == "better" else "is WORSE than"
+            told = (
+                f"{self.first} {beats} {self.second} on {name}: {found.value:+.4f} (95 % interval "
+            )
+        return f"{told}{found.low:+.4f} to {found.high:+.4f}, {found.users:,} users paired)."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """Everything that was measured, and under which protocol."""
+
+    title: str
+    protocol: Mapping[str, Any]
+    counts: Mapping[str, int]
+    """Cases, targets, and what was left out, by a name for people."""
+    systems: Sequence[System]
+    comparisons: Sequence[Comparison]
+    notes: Sequence[str]
+    """What a reader must know to read the numbers right."""
+    ks: tuple[int, ...]
+    main_k: int
+    """The cut-off of short tables and of the comparisons."""
+    ceiling: Mapping[str, float]
+    """The best that any model can reach, by metric name, where the data is simulated."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Numbers of reports with equal fingerprints may be compared."""
+        return fingerprint(self.protocol)
+
+    @property
+    def bundle(self) -> System:
+        """The system the report is about."""
+        return next(system for system in self.systems if system.kind == "bundle")
+
+    @property
+    def metrics(self) -> list[str]:
+        """Names of all metrics, in the order of the first system."""
+        return list(self.systems[0].estimates)
+
+    def ceiling_shares(self) -> dict[str, float]:
+        """The share of the ceiling that the bundle reaches, by metric name."""
+        found = self.bundle.estimates
+        return {
+            name: found[name].value / best
+            for name, best in self.ceiling.items()
+            if name in found and best > 0
+        }
+
+    def to_json(self) -> str:
+        """The report as JSON; nan is null."""
+        content = _without_nan(asdict(self) | {"fingerprint": self.fingerprint})
+        return json.dumps(content, indent=1, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, where: Path) -> "Report":
+        """Read `to_json`'s text; raises InputError when it is not such a report."""
+        try:
+            content = json.loads(text)
+            claimed = content.pop("fingerprint")
+            content["ks"] = tuple(content["ks"])
+            content["systems"] = [_system(system) for system in content["systems"]]
+            content["comparisons"] = [_comparison(found) for found in content["comparisons"]]
+            report = cls(**content)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(f"{where} is not a report ({error}): evaluate again") from error
+        if report.fingerprint != claimed:
+            raise InputError(
+                f"{where} says fingerprint {claimed}, its protocol gives {report.fingerprint}: "
+                "it was edited or made by another release; evaluate again"
+            )
+        return report
+
+
+def read_report(directory: Path) -> Report:
+    """The report in a stage directory."""
+    path = directory / METRICS_FILE
+    try:
+        text = path.read_text()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: is {directory} a report directory?") from error
+    return Report.from_json(text, path)
+
+
+def _system(content: Mapping[str, Any]) -> System:
+    estimates = {name: Estimate(**_with_nan(found)) for name, found in content["estimates"].items()}
+    return System(name=content["name"], kind=content["kind"], estimates=estimates)
+
+
+def _comparison(content: Mapping[str, Any]) -> Comparison:
+    difference = Difference(**_with_nan(content["difference"]))
+    return Comparison(**{**content, "difference": difference})
+
+
+def _with_nan(numbers: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: math.nan if value is None else value for name, value in numbers.items()}
+
+
+def _without_nan(content: Any) -> Any:
+    if isinstance(content, float) and math.isnan(content):
+        return None
+    if isinstance(content, Mapping):
+        return {name: _without_nan(value) for name, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_without_nan(value) for value in content]
+    return content
