@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Self
 
+import torch
 from torch import Tensor, nn
 
 from recsys.models.losses import Objective
@@ -41,6 +42,20 @@ class HistoryBatch:
         }
         plain = {name: value for name, value in inputs.items() if not name.startswith(ITEM_PREFIX)}
         return cls(**plain, attributes=attributes, targets=targets)
+
+    def to(self, device: torch.device) -> "HistoryBatch":
+        """The same batch on `device`."""
+
+        def move(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else tensor.to(device, non_blocking=True)
+
+        return HistoryBatch(
+            self.items.to(device, non_blocking=True),
+            move(self.events),
+            move(self.timestamps),
+            {name: value.to(device, non_blocking=True) for name, value in self.attributes.items()},
+            move(self.targets),
+        )
 
 
 @dataclass(frozen=True, slots=True)

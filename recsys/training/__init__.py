@@ -1,0 +1,1 @@
+"""A dataset and a model in, a run directory out. Needs torch, numpy and pyarrow; no Polars."""

@@ -1,0 +1,99 @@
+"""How one model is optimised; its sizes and the data have their own configuration."""
+
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
+
+STRICT = ConfigDict(extra="forbid")
+
+Sampling = Literal["uniform", "popularity"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FullSoftmaxConfig:
+    """Cross-entropy over the whole catalogue: the reference up to some 10,000 items."""
+
+    __pydantic_config__ = STRICT
+
+    name: Literal["full_softmax"] = "full_softmax"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampledSoftmaxConfig:
+    """Cross-entropy over the target and a sample that the whole batch shares, with logQ."""
+
+    __pydantic_config__ = STRICT
+
+    name: Literal["sampled_softmax"] = "sampled_softmax"
+    negatives: int = 256
+    """Sampled items a step."""
+    sampling: Sampling = "uniform"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GBCEConfig:
+    """Binary cross-entropy against a shared sample, made less overconfident (gSASRec)."""
+
+    __pydantic_config__ = STRICT
+
+    name: Literal["gbce"] = "gbce"
+    negatives: int = 256
+    """Sampled items a step, uniform."""
+    calibration: float = 0.75
+    """The paper's t: 0 is plain BCE, 1 makes scores probabilities."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.calibration <= 1:
+            raise ValueError(f"calibration={self.calibration} is not in 0..1")
+
+
+ObjectiveConfig = Annotated[
+    FullSoftmaxConfig | SampledSoftmaxConfig | GBCEConfig, Field(discriminator="name")
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainConfig:
+    """The optimisation of one run."""
+
+    __pydantic_config__ = STRICT
+
+    objective: ObjectiveConfig = field(default_factory=FullSoftmaxConfig)
+    batch_size: int = 128
+    """Windows a step and device."""
+    windows: Literal["last", "all"] = "last"
+    """Of a history longer than the model's max_len: its last events, or windows over all of it."""
+    targets: Literal["all", "target_events"] = "all"
+    """Which events the model learns to predict: every one, or the dataset's target behaviours."""
+    max_epochs: int = 100
+    learning_rate: float = 1e-3
+    """Of Adam."""
+    decay_to: float = 1.0
+    """Share of the learning rate left after `max_epochs`, by cosine decay; 1 keeps it constant."""
+    warmup_steps: int = 0
+    """Steps over which the learning rate rises from 0."""
+    weight_decay: float = 0.0
+    """Decoupled (AdamW)."""
+    clip_norm: float = 0.0
+    """Largest norm of the whole gradient; 0 does not clip."""
+    epochs_per_validation: int = 1
+    patience: int = 10
+    """Stop after this many validations in a row without a better NDCG@10."""
+    validation_users: int = 10_000
+    """Users drawn for validation, where there are more."""
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    accelerator: Literal["auto", "cpu", "cuda"] = "auto"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "max_epochs", "epochs_per_validation", "patience"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        if self.epochs_per_validation > self.max_epochs:
+            raise ValueError(
+                f"epochs_per_validation={self.epochs_per_validation} exceeds "
+                f"max_epochs={self.max_epochs}: no validation would ever run"
+            )
+        if not 0 < self.decay_to <= 1:
+            raise ValueError(f"decay_to={self.decay_to} is not in 0..1")

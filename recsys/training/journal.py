@@ -1,0 +1,118 @@
+"""What a run tells: a progress bar for people, JSON lines and TensorBoard for the record.
+
+metrics.jsonl    one object a validation: step, epoch, loss, scores, events_per_second, seconds
+tensorboard/     the same numbers
+"""
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+from recsys.models.interface import HistoryBatch
+from recsys.training.checkpoint import Progress as RunProgress
+
+METRICS = "metrics.jsonl"
+TENSORBOARD = "tensorboard"
+SECONDS_PER_UPDATE = 0.5
+"""Of the bar; reading the loss from a GPU waits for it, so not at every step."""
+
+
+def keep_until(path: Path, step: int) -> None:
+    """Drop the lines of a JSONL file after `step`, which a killed run had written too early."""
+    if path.exists():
+        lines = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+        path.write_text("".join(line for line in lines if json.loads(line)["step"] <= step))
+
+
+@dataclass(slots=True)
+class Journal:
+    """The record of one run. Made by `open_journal`."""
+
+    metrics: Path
+    board: SummaryWriter
+    bar: Progress
+    task: TaskID
+    started: float = field(default_factory=time.monotonic)
+    updated: float = 0.0
+    events: int = 0
+    """Targets since the last validation."""
+    since: float = 0.0
+    """When that was."""
+    score: str = "-"
+
+    def start(self, step: int, num_steps: int) -> None:
+        """Begin at `step` of `num_steps`."""
+        keep_until(self.metrics, step)
+        self.started = self.since = time.monotonic()
+        self.bar.update(self.task, total=num_steps, completed=step)
+
+    def step(self, step: int, loss: Tensor, batch: HistoryBatch) -> None:
+        """Count a step, and now and then move the bar."""
+        assert batch.targets is not None, "a training batch has targets"
+        self.events += int((batch.targets > 0).sum())
+        if time.monotonic() - self.updated < SECONDS_PER_UPDATE:
+            return
+        self.updated = time.monotonic()
+        text = (
+            f"loss {loss.item():.3f}  score {self.score}  {self.events_per_second():,.0f} events/s"
+        )
+        self.bar.update(self.task, completed=step, text=text)
+
+    def events_per_second(self) -> float:
+        """Targets a second since the last validation, of this rank."""
+        return self.events / max(time.monotonic() - self.since, 1e-9)
+
+    def validation(self, progress: RunProgress, epoch: float, scores: Mapping[str, float]) -> None:
+        """Record the scores of a validation."""
+        record = {
+            "step": progress.step,
+            "epoch": round(epoch, 3),
+            **{name: round(value, 6) for name, value in scores.items()},
+            "events_per_second": round(self.events_per_second()),
+            "seconds": round(time.monotonic() - self.started, 1),
+        }
+        with self.metrics.open("a") as stream:
+            stream.write(json.dumps(record) + "\n")
+        for name, value in scores.items():
+            self.board.add_scalar(name, value, progress.step)
+        self.score = f"{progress.best_score:.4f}"
+        best = "  best" if progress.best_step == progress.step else ""
+        shown = "  ".join(f"{name} {value:.4f}" for name, value in scores.items())
+        self.bar.console.print(
+            f"epoch {epoch:g}  step {progress.step}  {shown}  "
+            f"{record['events_per_second']:,} events/s  {record['seconds']:.0f} s{best}",
+            highlight=False,
+            soft_wrap=True,
+        )
+        self.events, self.since = 0, time.monotonic()
+
+
+@contextmanager
+def open_journal(directory: Path, *, shown: bool) -> Iterator[Journal]:
+    """A journal in `directory`; the bar is drawn on a terminal only, and nothing unless `shown`."""
+    console = Console(stderr=True, quiet=not shown)
+    bar = Progress(
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[text]}"),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    )
+    with SummaryWriter(directory / TENSORBOARD) as board, bar:
+        yield Journal(directory / METRICS, board, bar, bar.add_task("", total=None, text=""))

@@ -1,0 +1,109 @@
+"""The loop: everything that changes a weight is in `fit`."""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+from torch.optim import Optimizer
+
+from recsys.models.interface import Retriever
+from recsys.training.batches import TrainingBatches
+from recsys.training.checkpoint import Checkpoints, Progress
+from recsys.training.config import TrainConfig
+from recsys.training.distributed import seed_step
+from recsys.training.journal import Journal
+from recsys.training.negatives import ObjectiveOfStep
+
+SCORE = "ndcg@10"
+SECONDS_PER_CHECKPOINT = 60.0
+"""Between validations; the state after a step is the same whenever it is saved."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What to learn: the stream of batches, the loss of each step, and how to score the model."""
+
+    batches: TrainingBatches
+    objective: ObjectiveOfStep
+    validate: Callable[[Retriever], Mapping[str, float]]
+
+
+def learning_rate(config: TrainConfig, step: int, num_steps: int) -> float:
+    """Linear warm-up, then cosine decay to `decay_to` of the full rate at the last step."""
+    warmup = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
+    cosine = 0.5 * (1 + math.cos(math.pi * step / num_steps))
+    return config.learning_rate * warmup * (config.decay_to + (1 - config.decay_to) * cosine)
+
+
+def fit(
+    fabric: Fabric,
+    model: Retriever,
+    optimizer: Optimizer,
+    task: Task,
+    journal: Journal,
+    checkpoints: Checkpoints,
+    config: TrainConfig,
+) -> Progress:
+    """Train from the newest checkpoint, if any, until `max_epochs` or until patience runs out.
+
+    Afterwards `checkpoints.best_path(progress.best_step)` holds the best weights.
+    """
+    wrapped, stepper = fabric.setup(model, optimizer)  # device, precision, gradient sync
+    wrapped.mark_forward_method("loss")
+    progress = checkpoints.restore(model, optimizer)
+    model.train()
+    epoch = task.batches.steps_per_epoch
+    num_steps, steps_per_validation = (
+        config.max_epochs * epoch,
+        config.epochs_per_validation * epoch,
+    )
+    journal.start(progress.step, num_steps)
+    loss_sum = torch.tensor(progress.loss_sum, device=fabric.device)
+    saved_at = time.monotonic()
+    batches = task.batches.from_step(progress.step)
+    while progress.step < num_steps and progress.validations_since_best < config.patience:
+        step, batch = progress.step, next(batches)
+        seed_step(config.seed, step, fabric.global_rank)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(config, step, num_steps)
+        loss: Tensor = wrapped.loss(batch.to(fabric.device), task.objective(step))
+        fabric.backward(loss)
+        if config.clip_norm:
+            fabric.clip_gradients(wrapped, stepper, max_norm=config.clip_norm)
+        stepper.step()
+        stepper.zero_grad()
+        loss_sum += loss.detach()
+        progress.step = step + 1
+        journal.step(progress.step, loss, batch)
+        due = progress.step % steps_per_validation == 0 or progress.step == num_steps
+        if due:
+            steps = (progress.step - 1) % steps_per_validation + 1
+            scores = {"loss": loss_sum.item() / steps, **task.validate(model)}
+            loss_sum.zero_()
+            judge(progress, scores, checkpoints, model)
+            journal.validation(progress, progress.step / epoch, scores)
+        if due or time.monotonic() - saved_at > SECONDS_PER_CHECKPOINT:
+            progress.loss_sum = loss_sum.item()
+            checkpoints.save(model, optimizer, progress)
+            saved_at = time.monotonic()
+    return progress
+
+
+def judge(
+    progress: Progress, scores: Mapping[str, float], checkpoints: Checkpoints, model: Retriever
+) -> None:
+    """Note whether this validation is the best so far, and keep its weights if so."""
+    if not all(math.isfinite(value) for value in scores.values()):
+        raise FloatingPointError(
+            f"after step {progress.step} the scores are {dict(scores)}: did the loss diverge? "
+            f"Try a lower learning_rate, or clip_norm = 1.0"
+        )
+    progress.validations_since_best += 1
+    if scores[SCORE] > progress.best_score:
+        progress.best_score, progress.best_step = scores[SCORE], progress.step
+        progress.validations_since_best = 0
+        checkpoints.save_best(model, progress.step)

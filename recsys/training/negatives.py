@@ -1,0 +1,72 @@
+"""The objective of each step: the configured loss, and the items it is compared against.
+
+What is drawn at a step is a function of (seed, step), so every rank draws the same.
+"""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from features.errors import InputError
+from recsys.models.losses import GBCE, FullSoftmax, Objective, SampledSoftmax
+from recsys.training.config import FullSoftmaxConfig, GBCEConfig, TrainConfig
+
+ObjectiveOfStep = Callable[[int], Objective]
+STREAM = 1
+"""Keeps these draws apart from others of the same seed."""
+
+
+def uniform(num_items: int, k: int, seed: int, step: int) -> NDArray[np.int64]:
+    """`k` different item ids, each as likely as any other, (K,)."""
+    draw = np.random.default_rng([seed, STREAM, step])
+    return draw.choice(num_items, k, replace=False, shuffle=False) + 1
+
+
+def by_popularity(
+    cumulative_N: NDArray[np.float64], k: int, seed: int, step: int
+) -> NDArray[np.int64]:
+    """`k` item ids, (K,), with replacement; `cumulative_N` sums the probabilities of ids 1..N."""
+    draw = np.random.default_rng([seed, STREAM, step])
+    found = np.searchsorted(cumulative_N, draw.random(k), side="right")
+    return np.minimum(found, len(cumulative_N) - 1) + 1
+
+
+def objective_of_step(
+    config: TrainConfig, counts_N: NDArray[np.int64], device: torch.device
+) -> ObjectiveOfStep:
+    """The objective for any step. counts_N: training events of the items 1..N.
+
+    Raises InputError when more negatives are asked for than there are items.
+    """
+    objective, num_items, seed = config.objective, len(counts_N), config.seed
+    if isinstance(objective, FullSoftmaxConfig):
+        full = FullSoftmax()
+        return lambda _: full
+    k = objective.negatives
+    if not 1 <= k <= num_items:
+        raise InputError(
+            f"train.objective.negatives = {k} is not in 1..{num_items}, the number of items: "
+            f"choose fewer, or name = 'full_softmax'"
+        )
+
+    def place(sampled_K: NDArray[np.int64]) -> torch.Tensor:
+        return torch.from_numpy(sampled_K).to(device)
+
+    if isinstance(objective, GBCEConfig):
+        calibration = objective.calibration
+        return lambda step: GBCE(place(uniform(num_items, k, seed, step)), calibration)
+    if objective.sampling == "uniform":
+        log_count_K = torch.full((k,), math.log(k / num_items), device=device)
+        return lambda step: SampledSoftmax(place(uniform(num_items, k, seed, step)), log_count_K)
+    share_N = (counts_N + 1) / (counts_N + 1).sum()  # + 1: an item without events can be drawn
+    cumulative_N = np.cumsum(share_N)
+    log_count_V = torch.from_numpy(np.log(k * np.concatenate([[1.0], share_N]))).float().to(device)
+
+    def sampled(step: int) -> Objective:
+        sampled_K = place(by_popularity(cumulative_N, k, seed, step))
+        return SampledSoftmax(sampled_K, log_count_V[sampled_K])
+
+    return sampled
