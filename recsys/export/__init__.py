@@ -1,1 +1,1 @@
-"""A training run to a bundle: graphs, vectors, neighbours, ranker, and what was measured of them."""
+"""A training run to a bundle: graphs, vectors, neighbours, ranker, and their measurements."""

@@ -1,9 +1,11 @@
 """The [export] section: which sources a bundle holds, and what is done with their proposals."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from pydantic import ConfigDict
+
+from recsys.export.ranker_config import RankerConfig
 
 SourceName = Literal["model", "item_knn", "popularity"]
 
@@ -20,9 +22,11 @@ class ExportConfig:
     """Items each source proposes to the ranker."""
     ranker: Literal["none", "lightgbm"] = "none"
     """none: sources answer in order of priority. lightgbm: trained on the validation cases."""
+    lightgbm: RankerConfig = field(default_factory=RankerConfig)
+    """How that ranker is trained; read only where it is chosen."""
     exclude_seen: bool = True
     """Items of the history are not recommended, unless a request asks for them."""
-    neighbours: int = 50
+    neighbours: int = 20
     """Neighbours kept per item by item_knn."""
     popularity_days: float | None = None
     """Days before the end of training that popularity counts; None counts all of them."""

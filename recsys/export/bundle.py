@@ -1,0 +1,190 @@
+"""`run/` and `dataset/` to `bundle/`: everything serving needs, and what was measured of it.
+
+    1. copy what the dataset knows of items (vocabularies, attributes, catalogue, timeline)
+    2. one file or a few for each source: ONNX graph and vectors, neighbours, popularity
+    3. train the ranker on the candidates of exactly these sources
+    4. measure: parity of the graph, recall of the index; answer the golden requests
+    5. seal, verify, publish
+
+A killed export leaves a hidden directory without a manifest: it does not load, and the next
+export removes it. The same inputs give the same files.
+"""
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from features.errors import InputError
+from features.layout import CATALOGUE, ITEMS, SCHEMA, TOKENIZER, vocabulary_file
+from features.stage import read_manifest, verify_files
+from features.store import Dataset
+from recsys.baselines.interface import Interactions
+from recsys.baselines.item_knn import ItemKNN
+from recsys.baselines.popularity import Popularity, RecentPopularity
+from recsys.export.config import ExportConfig
+from recsys.export.golden import answer_golden
+from serving.bundle import FILE_NAME, Bundle, seal, write_bundle
+from serving.manifest import (
+    Manifest,
+    NeighbourSpec,
+    PolicySpec,
+    PopularitySpec,
+    RankerSpec,
+    SourceSpec,
+)
+from serving.recommender import Recommender
+
+if TYPE_CHECKING:
+    from recsys.export.model import ExportedModel
+
+UNSEALED = "unsealed"
+"""Version of a bundle that is still being made."""
+RANKER = "ranker.onnx"
+
+
+def export(run: Path | None, dataset: Path, config: ExportConfig, out: Path) -> None:
+    """Write a bundle to `out`, which must not exist.
+
+    run: a training run on the same dataset; None makes a bundle without a neural source (and
+    without importing torch). Raises InputError for inputs that do not fit together, BundleError
+    when the result would not serve the model's numbers.
+    """
+    data = Dataset.open(dataset, verify=True)
+    run_hash = "" if run is None else _check_run(run, data)
+    with write_bundle(out) as directory:
+        _copy_items(data, directory, timeline=config.ranker != "none")
+        model = None
+        specs: list[SourceSpec] = []
+        for name in config.sources:
+            match name:
+                case "model" if run is not None:
+                    model = _export_model(run, data, config, directory)
+                    specs.append(model.spec)
+                case "item_knn":
+                    specs.append(_export_neighbours(data, config, directory))
+                case "popularity":
+                    specs.append(_export_popularity(data, config, directory))
+        manifest = Manifest(
+            dataset=data.manifest.sha256,
+            run=run_hash if model else "",
+            num_items=data.schema.num_items,
+            sources=tuple(specs),
+            policy=PolicySpec(exclude_seen=config.exclude_seen),
+            parity=model.parity if model else (),
+            config=_plain(asdict(config)),
+            versions=_versions(config, with_model=model is not None),
+        )
+        if config.ranker == "lightgbm":
+            manifest = _export_ranker(directory, manifest, data, config)
+        recommender = Recommender(Bundle(directory, manifest, UNSEALED))
+        recall = model.measure_recall(recommender, data) if model else ()
+        golden = answer_golden(recommender, config.golden_requests)
+        update: dict[str, Any] = {"index_recall": recall, "golden": golden}
+        seal(directory, manifest.model_copy(update=update))
+        Recommender.load(directory).check_golden()
+
+
+def _check_run(run: Path, data: Dataset) -> str:
+    manifest = read_manifest(run, "run")
+    verify_files(run, manifest)
+    if manifest.parent != data.manifest.sha256:
+        raise InputError(
+            f"{run} was trained on another dataset ({manifest.parent[:12]}) than {data.path} "
+            f"({data.manifest.sha256[:12]}): train again, or export with the dataset of the run"
+        )
+    return manifest.sha256
+
+
+def _copy_items(data: Dataset, directory: Path, *, timeline: bool) -> None:
+    """Copies, so that a bundle depends on nothing; the files of users stay behind."""
+    names = [SCHEMA, ITEMS, CATALOGUE, vocabulary_file("item")]
+    names += [vocabulary_file(column.name) for column in data.schema.item_columns]
+    names = [name for name in [*names, TOKENIZER] if (data.path / name).exists()]
+    if timeline:
+        names += [path.name for path in sorted(data.path.glob("item-timeline*.arrow"))]
+    for name in names:
+        if not FILE_NAME.fullmatch(name):
+            raise InputError(
+                f"{name} cannot be a file of a bundle: name the item column with letters, digits, "
+                f". _ - only and build the dataset again"
+            )
+        shutil.copyfile(data.path / name, directory / name)
+
+
+def _export_model(
+    run: Path, data: Dataset, config: ExportConfig, directory: Path
+) -> "ExportedModel":
+    from recsys.export.model import export_model  # noqa: PLC0415 (torch, only where it is needed)
+
+    return export_model(run, data, config.candidates, directory)
+
+
+def _interactions(data: Dataset) -> Interactions:
+    starts, ends = data.cuts["start"], data.cuts["train_end"]
+    return Interactions(data.items, data.timestamps, starts, ends, data.schema.num_items)
+
+
+def _export_neighbours(data: Dataset, config: ExportConfig, directory: Path) -> NeighbourSpec:
+    fitted = ItemKNN.fit(_interactions(data), num_neighbours=config.neighbours)
+    indptr, indices, scores = fitted.neighbours
+    spec = NeighbourSpec(
+        name="item_knn",
+        indptr="item_knn.indptr.npy",
+        indices="item_knn.indices.npy",
+        scores="item_knn.scores.npy",
+        candidates=config.candidates,
+    )
+    np.save(directory / spec.indptr, indptr.astype(np.int64))
+    np.save(directory / spec.indices, indices.astype(np.int32))
+    np.save(directory / spec.scores, scores.astype(np.float32))
+    return spec
+
+
+def _export_popularity(data: Dataset, config: ExportConfig, directory: Path) -> PopularitySpec:
+    interactions = _interactions(data)
+    if config.popularity_days is None:
+        fitted = Popularity.fit(interactions)
+    else:
+        fitted = RecentPopularity.fit(
+            interactions, days=config.popularity_days, cutoff=data.schema.cutoff
+        )
+    spec = PopularitySpec(
+        name="popularity", scores="popularity.scores.npy", candidates=config.candidates
+    )
+    np.save(directory / spec.scores, fitted.item_scores.astype(np.float32))
+    return spec
+
+
+def _export_ranker(
+    directory: Path, manifest: Manifest, data: Dataset, config: ExportConfig
+) -> Manifest:
+    from recsys.export.ranker import fit_ranker  # noqa: PLC0415 (lightgbm, only where needed)
+
+    fit = fit_ranker(Recommender(Bundle(directory, manifest, UNSEALED)), data, config.lightgbm)
+    (directory / RANKER).write_bytes(fit.onnx)
+    report = {key: value for key, value in asdict(fit).items() if key != "onnx"}
+    update: dict[str, Any] = {
+        "ranker": RankerSpec(graph=RANKER, features=fit.features),
+        "report": {"ranker": _plain(report)},
+    }
+    return manifest.model_copy(update=update)
+
+
+def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
+    """As JSON gives it back, so that a manifest equals itself when read."""
+    return json.loads(json.dumps(config))
+
+
+def _versions(config: ExportConfig, *, with_model: bool) -> dict[str, str]:
+    names = ["numpy", "onnxruntime"]
+    if with_model:
+        names += ["torch", "onnx", "onnxscript"]
+    if config.ranker == "lightgbm":
+        names += ["lightgbm", "onnxmltools", "skl2onnx"]
+    return {name: version(name) for name in sorted(names)}

@@ -1,0 +1,139 @@
+"""The history encoder as an ONNX graph, and how far onnxruntime's numbers are from torch's.
+
+Opset 23 and not less: below it, a row of padding alone gives nan in onnxruntime.
+"""
+
+import logging
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from features.encode import Histories, encode_histories
+from recsys.models.interface import HistoryBatch, Retriever
+from serving.errors import BundleError
+from serving.manifest import Parity
+from serving.sources import open_graph
+
+OPSET = 23
+TOLERANCE = 1e-4
+"""Greatest difference allowed, as a share of the greatest value of the output."""
+logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns that torchvision is missing
+
+BATCHES = (1, 2, 7)
+"""Histories a parity check runs at once."""
+
+
+class HistoryEncoder(nn.Module):
+    """`encode_history` with the named inputs as positional ones, as a graph has them."""
+
+    def __init__(self, model: Retriever) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, *values: Tensor) -> Tensor:
+        """values: the model's `history_inputs` in order. Returns (B, D) float32."""
+        inputs = dict(zip(self.model.history_inputs, values, strict=True))
+        return self.model.encode_history(HistoryBatch.of(inputs)).float()
+
+
+def export_encoder(
+    model: Retriever, item_table: Mapping[str, NDArray], num_items: int, path: Path
+) -> None:
+    """Write the graph to `path`: any batch, any length up to `max_len`, weights inside.
+
+    The same weights give the same bytes: source paths and other notes of the exporter are removed.
+    """
+    example = _tensors(model, _sample(num_items, 3, max(model.max_len // 2, 2)), item_table)
+    dynamic = tuple({0: "batch", 1: "length"} for _ in example)
+    with warnings.catch_warnings():  # torch's own, about torch's own
+        warnings.simplefilter("ignore", FutureWarning)
+        program = torch.onnx.export(
+            HistoryEncoder(model).eval(),
+            tuple(example),
+            input_names=list(model.history_inputs),
+            output_names=["history"],
+            dynamic_shapes={"values": dynamic},
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None
+    graph = program.model_proto
+    _strip(graph)
+    onnx.checker.check_model(graph)
+    path.write_bytes(graph.SerializeToString(deterministic=True))
+
+
+def measure_parity(
+    model: Retriever, item_table: Mapping[str, NDArray], num_items: int, path: Path
+) -> tuple[Parity, ...]:
+    """Compare the graph with the model at several lengths, the empty and the longest included.
+
+    Raises BundleError where they differ by more than rounding.
+    """
+    graph = open_graph(path)
+    lengths = sorted({0, 1, 2, min(17, model.max_len), model.max_len})
+    results = []
+    for batch in BATCHES:
+        for length in lengths:
+            histories = _sample(num_items, batch, length)
+            encoded = encode_histories(histories, model.history_inputs, model.max_len, item_table)
+            with torch.inference_mode():
+                torch_BD = HistoryEncoder(model)(*_tensors(model, histories, item_table)).numpy()
+            onnx_BD = np.asarray(graph.run(None, encoded)[0])
+            scale = float(np.abs(torch_BD).max())
+            difference = float(np.abs(onnx_BD - torch_BD).max())
+            if not difference <= TOLERANCE * max(scale, 1.0):  # also when it is nan
+                raise BundleError(
+                    f"the exported graph differs from the model by {difference:.2g} for {batch} "
+                    f"histories of {length} events (values up to {scale:.2g}): not published"
+                )
+            results.append(
+                Parity(batch=batch, length=length, max_abs_difference=difference, scale=scale)
+            )
+    return tuple(results)
+
+
+def _sample(num_items: int, batch: int, longest: int) -> Histories:
+    """Random histories; the first has `longest` events, the others up to as many."""
+    rng = np.random.default_rng(longest)
+    lengths = [longest, *rng.integers(0, longest + 1, batch - 1).tolist()]
+    items = [rng.integers(1, num_items + 1, length) for length in lengths]
+    day = 86_400_000_000
+    timestamps = [np.arange(1, length + 1) * day for length in lengths]
+    return Histories.of(items, timestamps)
+
+
+def _tensors(
+    model: Retriever, histories: Histories, item_table: Mapping[str, NDArray]
+) -> Sequence[Tensor]:
+    encoded = encode_histories(histories, model.history_inputs, model.max_len, item_table)
+    return [torch.from_numpy(encoded[name]) for name in model.history_inputs]
+
+
+def _strip(graph: onnx.ModelProto) -> None:
+    """Remove notes that hold absolute source paths and differ between two exports."""
+    del graph.metadata_props[:]
+    pending = [graph.graph]
+    for function in graph.functions:
+        del function.metadata_props[:]
+        function.doc_string = ""
+        for node in function.node:
+            del node.metadata_props[:]
+    while pending:
+        part = pending.pop()
+        del part.metadata_props[:]
+        part.doc_string = ""
+        for value in (*part.input, *part.output, *part.value_info, *part.initializer):
+            del value.metadata_props[:]
+            value.doc_string = ""
+        for node in part.node:
+            del node.metadata_props[:]
+            node.doc_string = ""
+            pending.extend(attribute.g for attribute in node.attribute if attribute.HasField("g"))
