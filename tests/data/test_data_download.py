@@ -51,7 +51,7 @@ def shelf() -> Iterator[Shelf]:
         def do_GET(self) -> None:
             served.answer(self)
 
-        def log_message(self, *_: object) -> None:
+        def log_message(self, format: str, *args: object) -> None:
             """Quiet."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
