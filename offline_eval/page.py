@@ -104,7 +104,7 @@ def _row(system: System, found: Estimate, axis: tuple[float, float], best: float
 
 
 def _tables(report: Report) -> Iterable[str]:
-    yield "<h2>All figures</h2>"
+    yield '<h2>All figures</h2><div class="tables">'
     for family, names in metric_families(report.metrics).items():
         yield f'<section class="card"><h3>{escape(label(family))}</h3><div class="scroll"><table>'
         yield _cells("th", ["system", *(label(name) for name in names)])
@@ -113,7 +113,8 @@ def _tables(report: Report) -> Iterable[str]:
             yield f'<tr class="{system.kind}"><td>{escape(system.name)}</td>{"".join(cells)}</tr>'
         if best := _best(report.ceiling, names):
             yield f'<tr class="best"><td>best possible</td>{best}</tr>'
-        yield "</table></div></section><p></p>"
+        yield "</table></div></section>"
+    yield "</div>"
 
 
 def _cell(found: Estimate | None) -> str:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -10,9 +11,10 @@ from offline_eval.report import Report, System, label
 from offline_eval.significance import Estimate
 
 STYLES = {"bundle": "bold", "stage": "", "baseline": "dim"}
-CELL = 13
-"""Columns of a terminal that one metric takes."""
-NAME = 22
+CELL = 12
+"""Characters of a line that one metric takes, with the space beside it."""
+NAME = 18
+"""And the name of a system; a longer one is folded."""
 
 
 def main_metrics(report: Report) -> tuple[list[str], list[str]]:
@@ -41,7 +43,16 @@ def interval(estimate: Estimate) -> str:
     """The interval in brackets, or nothing where it is undefined."""
     if math.isnan(estimate.low):
         return ""
-    return f"[{estimate.low:.3f}, {estimate.high:.3f}]".replace("0.", ".")
+    return f"[{_short(estimate.low)}, {_short(estimate.high)}]"
+
+
+def _short(value: float) -> str:
+    return f"{value:.3f}".removeprefix("0") if value >= 0 else f"{value:.3f}"
+
+
+def span(estimate: Estimate) -> str:
+    """The interval as short as can be read: `.032-.042`."""
+    return interval(estimate).strip("[]").replace(", ", "-")
 
 
 def print_report(report: Report, console: Console | None = None) -> None:
@@ -51,11 +62,12 @@ def print_report(report: Report, console: Console | None = None) -> None:
     """
     console = console or Console()
     names, equal = main_metrics(report)
-    beside = max((console.width - NAME - 2) // (CELL + 2), 1)
+    beside = max((console.width - NAME) // CELL, 1)
+    console.print(report.title, style="bold")
     for first in range(0, len(names), beside):
-        console.print(_table(report, names[first : first + beside], title=not first))
-    counts = ", ".join(f"{name} {count:,}" for name, count in report.counts.items())
-    console.print(f"{counts}; fingerprint [bold]{report.fingerprint}[/bold]")
+        console.print(_table(report, names[first : first + beside]))
+    counts = [f"{count:,} {name}" for name, count in report.counts.items() if count]
+    console.print("Ranges: 95 % intervals over users. " + ", ".join(counts) + ".", style="dim")
     for sentence in equal:
         console.print(sentence, style="dim")
     for comparison in report.comparisons:
@@ -66,17 +78,17 @@ def print_report(report: Report, console: Console | None = None) -> None:
         console.print(f"{label(name)} reaches {share:.1%} of the best possible, {best:.4f}.")
     for note in report.notes:
         console.print(f"Note: {note}", style="dim")
+    console.print(f"Protocol fingerprint {report.fingerprint}: compare only with equal ones.")
 
 
-def _table(report: Report, names: Sequence[str], *, title: bool) -> Table:
-    caption = "brackets: 95 % interval over users"
-    table = Table(title=report.title if title else None, caption=caption, pad_edge=False)
-    table.add_column("system", min_width=NAME - 4, overflow="fold")
+def _table(report: Report, names: Sequence[str]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=0)
+    table.add_column("system", width=NAME - 1, overflow="fold")
     for name in names:
-        table.add_column(label(name), justify="right", min_width=CELL - 2, no_wrap=True)
+        table.add_column(label(name), justify="right", width=CELL - 1, no_wrap=True)
     for system in report.systems:
         found = [system.estimates.get(name) for name in names]
-        cells = ["" if one is None else f"{shown(one)}\n{interval(one)}" for one in found]
+        cells = ["" if one is None else f"{shown(one)}\n{span(one)}" for one in found]
         table.add_row(system.name, *cells, style=STYLES[system.kind])
     if any(name in report.ceiling for name in names):
         best = [f"{report.ceiling[name]:.4f}" if name in report.ceiling else "" for name in names]

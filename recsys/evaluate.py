@@ -87,7 +87,7 @@ def evaluate(  # noqa: PLR0913 (each is a part of the protocol, or says where th
         total = 1 + (recommender.pipeline.ranker is not None) + len(baselines)
         measurement.run(contestants, total, directory)
         report = Report(
-            title=f"{dataset.name}, {split} split: bundle {recommender.bundle_version[:12]}",
+            title=f"Bundle {recommender.bundle_version[:12]}, {split} split of {named(dataset)}",
             protocol=protocol(data, task, split, ks),
             counts=task.counts(data.schema.num_warm_items),
             systems=measurement.systems,
@@ -102,6 +102,15 @@ def evaluate(  # noqa: PLR0913 (each is a part of the protocol, or says where th
         (directory / "report.html").write_text(page(report))
     print_report(report)
     return report
+
+
+def named(directory: Path) -> str:
+    """The last two parts of a path: stage directories are often all called alike.
+
+    >>> named(Path("/work/movielens-1m/dataset"))
+    'movielens-1m/dataset'
+    """
+    return "/".join(directory.resolve().parts[-2:]).removeprefix("/")
 
 
 def check_request(ks: Sequence[int], baselines: Sequence[str]) -> None:
