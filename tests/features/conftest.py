@@ -20,15 +20,17 @@ WORDS = ["red", "blue", "shirt", "trousers", "wool", "linen", "summer", "winter"
 
 
 def make_log(seed: int, *, users: int = 30, items: int = 40, events: int = 500) -> pl.DataFrame:
-    """Events in time order over all users, many at the same time; late items appear late."""
+    """Events in time order over all users, many at the same time; items and users keep coming."""
     rng = np.random.default_rng(seed)
     minutes = np.sort(rng.integers(0, 60 * 24 * 20, events)) // 30 * 30
-    newest = (np.arange(events) / events * items).astype(int) + 5
+    newest = np.arange(events) / events
+    user = rng.integers(0, np.minimum(newest * users + 1, users))
+    item = rng.integers(0, np.minimum(newest * items + 1, items))
     times = pl.Series(minutes).cast(pl.Int64) * 60_000_000
     return pl.DataFrame(
         {
-            "user_id": [f"u{u}" for u in rng.integers(0, users, events) ** 2 // users],
-            "item_id": rng.integers(0, np.minimum(newest, items)) + 1000,
+            "user_id": [f"u{u}" for u in user],
+            "item_id": item + 1000,
             "timestamp": (times + int(START.timestamp()) * 1_000_000).cast(pl.Datetime("us")),
             "event": rng.choice(["view", "cart", "buy"], events, p=[0.6, 0.2, 0.2]),
         }
@@ -44,7 +46,7 @@ def make_items(seed: int, *, items: int = 50) -> pl.DataFrame:
         {
             "item_id": np.arange(items) + 1000,
             "title": [None if i % 11 == 3 else title for i, title in enumerate(titles)],
-            "colour": [None if i % 7 == 2 else WORDS[i % 5] + str(i // 40) for i in range(items)],
+            "colour": [None if i % 7 == 2 else WORDS[i % 5] + str(i // 38) for i in range(items)],
             "tags": [None if i % 9 == 4 else tag for i, tag in enumerate(tags)],
             "price": [None if i % 13 == 5 else float(i) for i in range(items)],
         }
