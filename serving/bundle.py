@@ -38,8 +38,13 @@ class Bundle:
 
     path: Path
     manifest: Manifest
-    version: str
-    """First 12 digits of the manifest's sha256: the name given in every answer."""
+    sha256: str
+    """Of the manifest; empty for a bundle that is still being made."""
+
+    @property
+    def version(self) -> str:
+        """The name given in every answer."""
+        return self.sha256[:12]
 
     def array(self, name: str) -> NDArray:
         """A `.npy` file, memory-mapped and read-only; raises BundleError if it is not one."""
@@ -104,7 +109,7 @@ def open_bundle(path: Path) -> Bundle:
     _check_names(path, manifest.files)
     for name, entry in manifest.files.items():
         _check_file(path / name, entry)
-    return Bundle(path, manifest, digest[:12])
+    return Bundle(path, manifest, digest)
 
 
 def _read(path: Path) -> bytes:

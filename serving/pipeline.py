@@ -119,7 +119,8 @@ class Pipeline:
         # a history without events keeps the order of popularity: the ranker never saw such
         silent_B = block.histories.ends == block.histories.starts
         scores_BC[silent_B] = candidates.scores[silent_B]
-        order_BC = np.lexsort((candidates.items, -scores_BC), axis=1)[:, :k]
+        # equal scores, which a small ranker gives often, keep the order of retrieval
+        order_BC = np.argsort(-scores_BC, axis=1, kind="stable")[:, :k]
         ranked = Ranked(
             np.take_along_axis(candidates.items, order_BC, axis=1),
             np.take_along_axis(scores_BC, order_BC, axis=1),

@@ -85,9 +85,10 @@ class Recommender:
         codes = {name: code for code, name in enumerate(schema.event_types, 1)}
         default = next((codes[name] for name in schema.target_events), 1)
         self.manifest, self.schema, self.item_table = manifest, schema, item_table
-        self.bundle_version, self.num_items = bundle.version, schema.num_items
+        self.bundle_version, self.bundle_sha256 = bundle.version, bundle.sha256
+        self.num_items = schema.num_items
         self._catalogue = catalogue
-        self._reader = RequestReader(catalogue, codes, default, schema.cutoff)
+        self.reader = RequestReader(catalogue, codes, default, schema.cutoff)
         self._pipeline = Pipeline(sources, ranker, self.num_items, threads)
         self._policy = Policy(manifest.policy.exclude_seen)
 
@@ -134,7 +135,7 @@ class Recommender:
         the same request has the same answer). exclude_seen: by default the bundle's policy.
         allow, deny: raw ids to choose from, and to leave out; unknown ones are ignored.
         """
-        request = self._reader.read(history, at)
+        request = self.reader.read(history, at)
         policy = self._policy_of(exclude_seen=exclude_seen, allow=allow, deny=deny)
         width = self._width(k)
         found = self._pipeline.rank(request.histories, request.at, policy, width)
@@ -149,7 +150,7 @@ class Recommender:
         frame: `user_id`, `item_id`, optionally `timestamp` and `event`; within a user oldest
         first. Returns `user_id, rank, item_id, score, source`, users in order of first appearance.
         """
-        request = self._reader.read_frame(frame)
+        request = self.reader.read_frame(frame)
         ranked = self.rank(request.histories, k=self._width(k), at=request.at)
         return self.as_frame(request.users, ranked)
 

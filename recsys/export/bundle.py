@@ -43,8 +43,8 @@ from serving.recommender import Recommender
 if TYPE_CHECKING:
     from recsys.export.model import ExportedModel
 
-UNSEALED = "unsealed"
-"""Version of a bundle that is still being made."""
+UNSEALED = ""
+"""sha256 of a manifest that is not yet written."""
 RANKER = "ranker.onnx"
 
 
