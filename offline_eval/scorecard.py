@@ -23,6 +23,7 @@ from offline_eval.metrics import (
     ndcg,
     recall,
 )
+from offline_eval.ties import EXPECTED, tied_ranks
 
 METRICS: Mapping[str, Callable[[Bools, Ints], Floats]] = {
     "hit_rate": hit_rate,
@@ -74,8 +75,13 @@ def score_scores(
 ) -> tuple[dict[str, Floats], NDArray[np.int64]]:
     """Values per user of scores (column v is dense item id v), and the lists of max(ks) items.
 
-    Ties are in random order in the lists, and count half in AUC.
+    Ties are in random order in the lists; the values are expectations over all their orders.
     """
-    lists_UK = top_lists(scores_UV, candidates, max(ks), seed=seed)
-    values = score_lists(lists_UK, truth, candidates, ks)
-    return values | {"auc": auc_of_scores(scores_UV, truth, candidates.mask())}, lists_UK
+    ranks = tied_ranks(scores_UV, truth, candidates, max(ks))
+    values = {
+        f"{name}@{k}": EXPECTED[name](ranks.cut(k), truth.num_relevant)
+        for name in METRICS
+        for k in ks
+    }
+    values["auc"] = auc_of_scores(scores_UV, truth, candidates.mask())
+    return values, top_lists(scores_UV, candidates, max(ks), seed=seed)

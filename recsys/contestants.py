@@ -44,7 +44,7 @@ def bundle_contestants(recommender: Recommender, ks: Sequence[int]) -> list[Cont
     found = [_bundle("bundle", "bundle", recommender.pipeline, ks)]
     if (ranking := recommender.pipeline).ranker is not None:
         retrieval = Pipeline(ranking.sources, None, ranking.num_items, ranking.threads)
-        found.append(_bundle("bundle, retrieval only", "stage", retrieval, ks))
+        found.append(_bundle("bundle without ranker", "stage", retrieval, ks))
     return found
 
 

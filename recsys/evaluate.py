@@ -182,7 +182,7 @@ def protocol(data: Dataset, task: Task, split: Split, ks: Sequence[int]) -> dict
         "moment": "the case's first target",
         "ks": list(ks),
         "order for AUC": "complete" if complete else f"first {depth(schema.num_items, ks)}",
-        "ties": "bundle: as served; baselines: random in lists, half in AUC",
+        "ties": "bundle: as served; baselines: expected value over random orders",
         "metric definitions": METRICS_VERSION,
     }
 

@@ -3,10 +3,10 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from features.errors import InputError
-from offline_eval.candidates import Candidates
+from offline_eval.candidates import Candidates, top_lists
 from offline_eval.hits import Truth
 from offline_eval.metrics import ndcg
-from offline_eval.scorecard import METRICS, score_lists
+from offline_eval.scorecard import METRICS, score_lists, score_scores
 
 KS = (1, 3)
 LISTS = np.array([[3, 1, 4, 2, 0], [5, 4, 3, 1, 0]])  # all candidates of five items
@@ -55,3 +55,16 @@ def test_an_excluded_item_in_a_list_is_refused() -> None:
 def test_lists_shorter_than_the_cut_offs_are_refused() -> None:
     with pytest.raises(InputError, match="lists of 5 ranks cannot be cut at 10"):
         score_lists(LISTS, TRUTH, CANDIDATES, (10,))
+
+
+def test_scores_without_ties_give_what_their_lists_give() -> None:
+    rng = np.random.default_rng(1)
+    scores = np.array([rng.permutation(31) for _ in range(20)]).astype(np.float32)
+    truth = Truth.of(rng.integers(0, 20, 50), rng.integers(1, 31, 50), 20)
+    users, items = rng.integers(0, 20, 60), rng.integers(1, 31, 60)
+    candidates = Candidates.without(users, items, num_users=20, num_items=30)
+    values, lists = score_scores(scores, truth, candidates, KS)
+    whole_lists = top_lists(scores, candidates, 30)
+    np.testing.assert_array_equal(lists, whole_lists[:, : max(KS)])
+    for name, expected in score_lists(whole_lists, truth, candidates, KS).items():
+        np.testing.assert_allclose(values[name], expected, rtol=1e-12, err_msg=name)
