@@ -30,7 +30,7 @@ from data.shop import (
 )
 
 CAUSES = ("follow", "earlier", "linger", "taste", "noise")
-MIX = np.array([0.40, 0.15, 0.12, 0.25, 0.08])
+MIX = np.array([0.41, 0.10, 0.27, 0.13, 0.09])
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,16 +34,16 @@ class Synthetic:
     def __post_init__(self) -> None:
         for name, least in (
             ("num_users", 1),
-            ("num_items", 40),
+            ("num_items", 60),
             ("clicks_per_user", 8),
             ("days", 14),
         ):
             if getattr(self, name) < least:
                 raise ValueError(f"{name}={getattr(self, name)}, expected at least {least}")
-        if self.num_items < 4 * self.clicks_per_user:
+        if self.num_items < 8 * self.clicks_per_user:
             raise ValueError(
-                f"num_items={self.num_items} is below 4 * clicks_per_user="
-                f"{4 * self.clicks_per_user}: users, who never click twice, would run out of items"
+                f"num_items={self.num_items} is below 8 * clicks_per_user="
+                f"{8 * self.clicks_per_user}: users, who never click twice, would run out of items"
             )
 
 

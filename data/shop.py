@@ -1,16 +1,17 @@
 """The shop behind `data.synthetic`: its items, its people, and what is true of them.
 
 Planted, and seen in the tables:
-  category tree   department > category > product, a leaf of about 40 items. Leaf l of item j is
+  category tree   department > category > product, a leaf of about 20 items. Leaf l of item j is
                   j mod G. The title names the product, so a text tells the leaf.
   brand, price    12 brands, cheap to dear; the price is the product's level, times the brand's,
                   times noise.
   late items      15 % of the items become available only after the log has begun.
 Planted, and hidden:
-  tastes          each person likes 3 leaves, with weights .6, .3, .1, one brand, and one price.
+  tastes          each person likes 3 leaves, with weights .7, .2, .1, one brand, and one price.
   follow-ups      70 % of the items have one: after item j comes one certain item of the leaf that
                   follows j's within the department (85 %), or one other (15 %). The first is a
-                  permutation, so no item follows many.
+                  permutation, so no item follows many. The other 30 % of items have none: what is
+                  clicked after them must not look like a rule.
   popularity      Zipf within a leaf, times a wave of 60 days that peaks at another time for each
                   item, times a bonus after a late item's start.
 """
@@ -23,21 +24,21 @@ from numpy.typing import NDArray
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-LEAF_SIZE = 40
+LEAF_SIZE = 20
 """Items in a leaf of the category tree, about."""
-TASTE_WEIGHTS = np.array([0.6, 0.3, 0.1])
+TASTE_WEIGHTS = np.array([0.7, 0.2, 0.1])
 FOLLOW_WEIGHTS = np.array([0.85, 0.15])
 RULED = 0.7
 """Share of items with follow-ups."""
 LATE = 0.15
-ZIPF = 0.8
-WAVE, WAVE_DAYS = 1.0, 60.0
+ZIPF = 1.2
+WAVE, WAVE_DAYS = 0.7, 60.0
 """Height of the popularity wave (log scale) and its period."""
 LAUNCH, LAUNCH_DAYS = 3.0, 10.0
 BRANDS = 12
-BRAND_LIKING = 4.0
+BRAND_LIKING = 2.5
 """How much more often a person's own brand is chosen."""
-PRICE_WIDTH = 0.8
+PRICE_WIDTH = 1.5
 """Standard deviation of the price (log, in units of the leaf's spread) that a person accepts."""
 
 
@@ -137,6 +138,8 @@ def _follow_ups(rng: np.random.Generator, members: Ints, num_items: int) -> Ints
         follow[here[:count], 1] = np.where(
             second[:count] == first[:count], np.roll(second, 1)[:count], second[:count]
         )
+    own = np.arange(num_items)[:, None]
+    follow[(follow == own).any(axis=1)] = -1  # only in a department of one leaf
     follow[rng.random(num_items) >= RULED] = -1
     return follow
 

@@ -24,7 +24,7 @@ import polars as pl
 from data.ceiling import ceiling
 from data.clicks import Clicks, draw_clicks
 from data.config import Synthetic
-from data.shop import PRICE_WIDTH, People, Shop
+from data.shop import People, Shop
 from data.tables import Tables
 from data.words import BRAND_NAMES, COLOURS, STYLES, leaf_path, person_name
 from features.layout import Kind
@@ -37,6 +37,8 @@ SECOND = 1 / 86_400
 FEWEST_CLICKS = 8
 CLICKS_OF_ADA = 24
 NEW_SESSION = 0.2
+CART_WIDTH = 0.8
+"""How far from the liked price a cart becomes rare, in the units of `Shop.price`."""
 BLOCK_CELLS = 100_000_000
 """Users times items held at once while clicks are drawn."""
 
@@ -122,7 +124,7 @@ def _event_table(rng: np.random.Generator, world: World, item_ids: list[str]) ->
     off = shop.price[clicks.item] - people.budget[clicks.user]
     liked = (people.tastes[clicks.user] == shop.leaf[clicks.item][:, None]).any(axis=1)
     own = shop.brand[clicks.item] == people.brand[clicks.user]
-    near = np.exp(-((off / PRICE_WIDTH) ** 2) / 2)
+    near = np.exp(-((off / CART_WIDTH) ** 2) / 2)
     favourite = rng.random(total) < 0.02 + liked * (0.06 + 0.12 * own)
     cart = rng.random(total) < 0.02 + 0.25 * near
     buy = cart & (rng.random(total) < np.where(off <= 0, 0.65, 0.3))
