@@ -19,7 +19,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from features import layout
-from features.cleaning import drop_duplicates, k_core_round, keep_behaviours
+from features.cleaning import drop_duplicates, k_core_round, keep_behaviours, may_repeat
 from features.config import FeatureConfig, LastSession
 from features.errors import InputError
 from features.items import ItemSource, ItemTable, encode_items, known_items, with_other_items
@@ -89,8 +89,9 @@ def read_log(path: Path, config: FeatureConfig) -> tuple[pl.DataFrame, int]:
         columns.append(SESSION_ID)
         check_sessions(scanned, str(path))
     log = scanned.select(columns).collect()
-    wanted = keep_behaviours(log.lazy(), config.events)
-    kept = drop_duplicates(wanted, config.duplicates).collect()
+    kept = keep_behaviours(log.lazy(), config.events).collect()
+    if config.duplicates != "exact" or may_repeat(kept.select(Events.column_names())):
+        kept = drop_duplicates(kept.lazy(), config.duplicates).collect()
     least = {name: getattr(config, name) for name in ("min_user_events", "min_item_events")}
     before = len(kept) + 1
     while max(least.values()) > 1 and len(kept) < before:  # to the fixed point: the k-core

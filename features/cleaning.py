@@ -1,4 +1,4 @@
-"""Rows of a log that no pipeline wants. Plans from LazyFrame to LazyFrame; nothing is collected."""
+"""Rows of a log that no pipeline wants. Plans from LazyFrame to LazyFrame."""
 
 import polars as pl
 
@@ -12,6 +12,11 @@ TIME, EVENT = Events.timestamp.col, Events.event.col
 def keep_behaviours(events: pl.LazyFrame, kept: tuple[str, ...]) -> pl.LazyFrame:
     """Only the rows whose behaviour is in `kept`; all of them when `kept` is empty."""
     return events.filter(EVENT.is_in(kept)) if kept else events
+
+
+def may_repeat(events: pl.DataFrame) -> bool:
+    """False only if no two rows are equal: counting hashes costs a quarter of comparing rows."""
+    return events.hash_rows().n_unique() < len(events)
 
 
 def drop_duplicates(events: pl.LazyFrame, policy: Duplicates) -> pl.LazyFrame:

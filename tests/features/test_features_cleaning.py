@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from features.cleaning import drop_duplicates, k_core_round, keep_behaviours
+from features.cleaning import drop_duplicates, k_core_round, keep_behaviours, may_repeat
 from features.config import Duplicates
 
 Row = tuple[int, int, int, str]
@@ -72,3 +72,11 @@ def test_only_the_named_behaviours_are_kept() -> None:
     assert keep_behaviours(log.lazy(), ()).collect().equals(log)
     bought = keep_behaviours(log.lazy(), ("buy",)).collect()
     assert bought.rows() == [row for row in log.rows() if row[3] == "buy"]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_rows_without_a_repeat_are_known_from_their_hashes(seed: int) -> None:
+    log = random_log(seed)
+    assert may_repeat(log)
+    assert not may_repeat(log.unique())
+    assert may_repeat(pl.concat([log.unique(), log.head(1)]))
