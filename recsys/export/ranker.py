@@ -39,6 +39,8 @@ K = 10
 """Cut-off of the NDCG that is reported and that stops the training."""
 BLOCK = 256
 """Cases whose candidates are held at once."""
+MANY_ROWS = 1_000_000
+"""Training rows from which on all processors are used."""
 MIN_CASES = 10
 """Fewer cases with a target among the candidates, to train or to measure, are refused."""
 
@@ -234,6 +236,8 @@ def boost(
         "seed": config.seed,
         "deterministic": True,
         "force_row_wise": True,
+        # below this a second thread gains little, and costs much where the machine is busy
+        "num_threads": 1 if len(train.labels) < MANY_ROWS else 0,
         "verbosity": -1,
     }
     booster = lgb.train(
