@@ -69,6 +69,29 @@ def ndcg(hits_UK: Bools, num_relevant_U: Ints) -> Floats:
     return _over(dcg_U, best_dcg[np.minimum(num_relevant_U, k)])
 
 
+def ndcg_of_full_list(hits_UK: Bools, num_relevant_U: Ints) -> Floats:
+    """DCG divided by that of K hits, however few relevant items there are: a stricter convention.
+
+    With R = 1 it cannot exceed 1 / sum of the discounts. Some libraries call this nDCG (RecTools
+    without `divide_by_achievable`); for R >= K it equals `ndcg`.
+    """
+    reached_U = ndcg(hits_UK, num_relevant_U)
+    discount_K = 1.0 / np.log2(np.arange(2, hits_UK.shape[1] + 2))
+    best_dcg = np.cumsum(discount_K)
+    ideal_U = best_dcg[np.clip(num_relevant_U, 1, len(best_dcg)) - 1]
+    return reached_U * ideal_U / best_dcg[-1]
+
+
+def r_precision(hits_UK: Bools, num_relevant_U: Ints) -> Floats:
+    """Hits among the first R ranks, divided by R. Lists shorter than R give nan: unknown."""
+    check_hits(hits_UK, num_relevant_U)
+    k = hits_UK.shape[1]
+    users_H, ranks_H = _positions(hits_UK)
+    early_H = ranks_H < num_relevant_U[users_H]
+    found_U = np.bincount(users_H[early_H], minlength=len(hits_UK))
+    return _over(found_U, np.where(num_relevant_U <= k, num_relevant_U, 0))
+
+
 def mrr(hits_UK: Bools, num_relevant_U: Ints) -> Floats:
     """Reciprocal rank: 1 / r of the first hit (r = 1 is the top), 0 where the list has none."""
     check_hits(hits_UK, num_relevant_U)

@@ -48,7 +48,8 @@ class TiedRanks:
     def survival(self) -> Floats:
         """Probability that neither this rank nor one above it holds a relevant item."""
         left_UK = self.size - self.place  # of the group, when this rank is drawn
-        return np.cumprod(np.maximum(1 - self.relevant / left_UK, 0.0), axis=1)
+        passed_UK = np.maximum(1 - self.relevant / left_UK, 0.0)
+        return np.cumprod(passed_UK, axis=1, dtype=np.float64)
 
 
 def tied_ranks(scores_UV: Scores, truth: Truth, candidates: Candidates, k: int) -> TiedRanks:

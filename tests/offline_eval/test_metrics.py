@@ -14,11 +14,14 @@ from offline_eval.metrics import (
     hit_rate,
     mrr,
     ndcg,
+    ndcg_of_full_list,
     precision,
+    r_precision,
     recall,
 )
 
 ALL = [hit_rate, recall, precision, ndcg, mrr, average_precision]
+EVERY = [*ALL, ndcg_of_full_list]
 Metric = Callable[..., np.ndarray]
 
 lists = st.lists(st.booleans(), min_size=1, max_size=30)
@@ -74,6 +77,7 @@ def test_equal_to_ir_measures_on_random_lists() -> None:
         ir_measures.P @ k: precision(hits, relevant),
         ir_measures.nDCG @ k: ndcg(hits, relevant),
         ir_measures.RR @ k: mrr(hits, relevant),
+        ir_measures.Rprec: r_precision(np.pad(hits, ((0, 0), (0, 9))), relevant),
         # trec_eval divides by R where ours divides by min(K, R)
         ir_measures.AP @ k: average_precision(hits, relevant) * np.minimum(relevant, k) / relevant,
     }
@@ -81,7 +85,21 @@ def test_equal_to_ir_measures_on_random_lists() -> None:
         np.testing.assert_allclose(pairs[found.measure][int(found.query_id)], found.value, 1e-9)
 
 
-@pytest.mark.parametrize("metric", ALL)
+def test_the_other_ndcg_by_hand() -> None:
+    discounts = [1 / math.log2(rank + 1) for rank in (1, 2, 3)]
+    found = ndcg_of_full_list(np.array([[False, True, False]]), np.array([1]))
+    np.testing.assert_allclose(found, [discounts[1] / sum(discounts)])
+    many = np.array([[True, False, True]]), np.array([4])
+    np.testing.assert_allclose(ndcg_of_full_list(*many), ndcg(*many))
+
+
+def test_r_precision_by_hand() -> None:
+    hits = np.array([[True, False, True], [True, False, True], [True, True, True], [False] * 3])
+    found = r_precision(hits, np.array([2, 3, 4, 0]))
+    np.testing.assert_allclose(found, [1 / 2, 2 / 3, np.nan, np.nan])
+
+
+@pytest.mark.parametrize("metric", EVERY)
 @given(hits=lists.filter(lambda hits: len(hits) > 1), data=st.data())
 def test_moving_a_hit_up_never_lowers_a_metric(
     metric: Metric, hits: list[bool], data: st.DataObject
@@ -93,7 +111,7 @@ def test_moving_a_hit_up_never_lowers_a_metric(
     assert metric(np.array([better]), num_relevant) >= metric(np.array([hits]), num_relevant)
 
 
-@pytest.mark.parametrize("metric", ALL)
+@pytest.mark.parametrize("metric", EVERY)
 def test_a_batch_equals_its_rows_and_nothing_to_find_is_nan(metric: Metric) -> None:
     rng = np.random.default_rng(1)
     hits = rng.random((50, 9)) < 0.3
@@ -106,12 +124,12 @@ def test_a_batch_equals_its_rows_and_nothing_to_find_is_nan(metric: Metric) -> N
     assert ((defined >= 0) & (defined <= 1)).all()
 
 
-@pytest.mark.parametrize("metric", ALL)
+@pytest.mark.parametrize("metric", EVERY)
 def test_no_users_give_no_values(metric: Metric) -> None:
     assert metric(np.zeros((0, 5), bool), np.zeros(0, int)).shape == (0,)
 
 
-@pytest.mark.parametrize("metric", ALL)
+@pytest.mark.parametrize("metric", EVERY)
 def test_a_repeated_hit_is_refused(metric: Metric) -> None:
     hits = np.array([[True, False], [True, True], [True, True]])
     with pytest.raises(ValueError, match=r"row 1 has 2 hits but 1 relevant items \(2 such rows\)"):
