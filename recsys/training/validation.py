@@ -87,6 +87,8 @@ class Validation:
         scores_UV[torch.from_numpy(user), torch.from_numpy(data.items[row]).long()] = -torch.inf
         user, row = rows_between(cuts, ends)
         counts = np.isin(data.events[row], target_codes(data.schema))
+        if data.schema.cold_targets == "drop":
+            counts &= data.items[row] <= data.schema.num_warm_items
         relevant_UV = torch.zeros(scores_UV.shape, dtype=torch.bool, device=device)
         relevant_UV[
             torch.from_numpy(user[counts]), torch.from_numpy(data.items[row[counts]]).long()

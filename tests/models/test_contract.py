@@ -1,0 +1,200 @@
+"""What every model must do, by kind. A new line in MODELS brings these tests with it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from safetensors.torch import load_model, save_model
+from torch import Tensor, nn
+
+from recsys.models import MODELS
+from recsys.models.interface import HistoryBatch, ItemBatch, Retriever
+from recsys.models.losses import FullSoftmax
+
+RETRIEVERS = [name for name, entry in MODELS.items() if entry.kind == "retriever"]
+NUM_ITEMS, MAX_LEN = 30, 12
+CYCLES = torch.tensor([[1, 2, 3, 4, 5, 6], [7, 3, 8, 2, 9, 0]])
+"""Two histories to memorise; items 2 and 3 have different successors in each."""
+
+
+def small(name: str, seed: int = 0) -> Retriever:
+    entry = MODELS[name]
+    torch.manual_seed(seed)
+    model = entry.model(entry.config(num_items=NUM_ITEMS, max_len=MAX_LEN, dim=16, dropout=0.0))
+    assert isinstance(model, Retriever)
+    return model
+
+
+def batch_of(items_BL: Tensor) -> HistoryBatch:
+    """A training batch for next-item prediction, with all inputs a model may ask for."""
+    history_BL = items_BL[:, :-1]
+    return HistoryBatch(
+        history_BL, (history_BL > 0).long(), history_BL * 1_000_000, targets=items_BL[:, 1:]
+    )
+
+
+def random_histories(lengths: list[int], width: int, seed: int = 0) -> Tensor:
+    draw = torch.Generator().manual_seed(seed)
+    items_BL = torch.randint(1, NUM_ITEMS + 1, (len(lengths), width), generator=draw)
+    return items_BL * (torch.arange(width) < torch.tensor(lengths)[:, None])
+
+
+def encoded(model: Retriever, items_BL: Tensor) -> Tensor:
+    with torch.inference_mode():
+        return model.eval().encode_history(
+            HistoryBatch(items_BL, (items_BL > 0).long(), items_BL * 1_000_000)
+        )
+
+
+@pytest.mark.parametrize("name", RETRIEVERS)
+def test_memorises_a_toy(name: str) -> None:
+    model = small(name)
+    optimizer = torch.optim.Adam(model.parameters(), lr=2e-2)
+    for _ in range(80):
+        optimizer.zero_grad()
+        loss = model.loss(batch_of(CYCLES), FullSoftmax())
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 0.05
+    with torch.inference_mode():
+        items_ND = model.encode_items(ItemBatch(torch.arange(1, NUM_ITEMS + 1)))
+    after_3 = encoded(model, torch.tensor([[1, 2, 3], [7, 3, 0]])) @ items_ND.T
+    assert (after_3.argmax(1) + 1).tolist() == [4, 8]
+
+
+@pytest.mark.parametrize("name", RETRIEVERS)
+def test_padding_does_not_matter(name: str) -> None:
+    model, items_BL = small(name), random_histories([5, 3, 1], 5)
+    padded_BL = torch.nn.functional.pad(items_BL, (0, 4))
+    torch.testing.assert_close(encoded(model, padded_BL), encoded(model, items_BL))
+    losses = [model.loss(batch_of(items), FullSoftmax()) for items in (items_BL, padded_BL)]
+    torch.testing.assert_close(losses[0], losses[1])
+
+
+@pytest.mark.parametrize("name", RETRIEVERS)
+def test_a_batch_equals_its_rows(name: str) -> None:
+    model, items_BL = small(name), random_histories([7, 2, 0, 5], 7)
+    rows = torch.cat([encoded(model, row[None]) for row in items_BL])
+    torch.testing.assert_close(encoded(model, items_BL), rows)
+
+
+@pytest.mark.parametrize("name", RETRIEVERS)
+def test_the_loss_is_the_mean_over_targets(name: str) -> None:
+    model, items_BL = small(name).eval(), random_histories([7, 2, 5], 7)
+    apart = torch.stack([model.loss(batch_of(row[None]), FullSoftmax()) for row in items_BL])
+    weights = torch.tensor([6.0, 1.0, 4.0]) / 11  # targets of a history of 7, 2, 5
+    torch.testing.assert_close(model.loss(batch_of(items_BL), FullSoftmax()), apart @ weights)
+
+
+@pytest.mark.parametrize("name", RETRIEVERS)
+def test_only_positions_with_a_target_count(name: str) -> None:
+    model, items_BL = small(name), random_histories([6, 6], 6)
+    batch = batch_of(items_BL)
+    first_L = torch.arange(5) == 0
+
+    def loss_where(chosen_L: Tensor) -> Tensor:
+        targets_BL = batch_of(items_BL).targets
+        assert targets_BL is not None
+        kept = HistoryBatch(
+            batch.items, batch.events, batch.timestamps, targets=targets_BL * chosen_L
+        )
+        return model.loss(kept, FullSoftmax())
+
+    whole = model.loss(batch, FullSoftmax())
+    torch.testing.assert_close(whole, (loss_where(first_L) + 4 * loss_where(~first_L)) / 5)
+
+
+@pytest.mark.parametrize("name", RETRIEVERS)
+def test_the_future_does_not_change_the_loss_of_the_past(name: str) -> None:
+    model, items_BL = small(name).eval(), random_histories([8, 8], 8)
+    changed_BL = items_BL.clone()
+    changed_BL[:, 5:] = 1 + changed_BL[:, 5:] % NUM_ITEMS
+    past = [
+        HistoryBatch(
+            items[:, :-1],
+            (items[:, :-1] > 0).long(),
+            items[:, :-1] * 1_000_000,
+            targets=torch.nn.functional.pad(items_BL[:, 1:4], (0, 4)),
+        )
+        for items in (items_BL, changed_BL)
+    ]
+    torch.testing.assert_close(*(model.loss(batch, FullSoftmax()) for batch in past))
+
+
+@pytest.mark.parametrize("name", RETRIEVERS)
+def test_an_empty_history_gives_a_finite_vector(name: str) -> None:
+    assert torch.isfinite(encoded(small(name), torch.zeros(2, 3, dtype=torch.long))).all()
+
+
+@pytest.mark.parametrize("name", RETRIEVERS)
+def test_the_same_seed_gives_the_same_weights(name: str) -> None:
+    first, second, other = (small(name, seed).state_dict() for seed in (1, 1, 2))
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    assert any(not torch.equal(first[key], other[key]) for key in first)
+
+
+@pytest.mark.parametrize("name", RETRIEVERS)
+def test_saved_then_loaded_is_unchanged(name: str, tmp_path: Path) -> None:
+    model, restored, items_BL = small(name), small(name, seed=1), random_histories([4, 9], 9)
+    save_model(model, str(tmp_path / "model.safetensors"))
+    load_model(restored, tmp_path / "model.safetensors")
+    assert torch.equal(encoded(restored, items_BL), encoded(model, items_BL))
+
+
+class Named(nn.Module):
+    """A retriever behind the positional inputs that its class names."""
+
+    def __init__(self, model: Retriever) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        names = self.model.history_inputs
+        return self.model.encode_history(HistoryBatch.of(dict(zip(names, inputs, strict=True))))
+
+
+def inputs_of(model: Retriever, items_BL: Tensor) -> tuple[Tensor, ...]:
+    known = {"items": items_BL, "events": (items_BL > 0).long(), "timestamps": items_BL * 1_000_000}
+    return tuple(known[name] for name in model.history_inputs)
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The ONNX file of a model; each is exported once."""
+    folder = tmp_path_factory.mktemp("onnx")
+
+    def path_of(name: str) -> Path:
+        path = folder / f"{name}.onnx"
+        if not path.exists():
+            model = small(name).eval()
+            dynamic = tuple({0: "batch", 1: "length"} for _ in model.history_inputs)
+            program = torch.onnx.export(
+                Named(model).eval(),
+                inputs_of(model, random_histories([5, 3], 5)),
+                input_names=list(model.history_inputs),
+                dynamic_shapes=(dynamic,),
+                opset_version=20,
+                verbose=False,
+            )
+            assert program is not None
+            program.save(str(path))
+        return path
+
+    return path_of
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+@pytest.mark.parametrize("name", RETRIEVERS)
+def test_exported_equals_torch_at_every_size(name: str, exported: Callable[[str], Path]) -> None:
+    model = small(name).eval()
+    session = onnxruntime.InferenceSession(str(exported(name)))
+    for lengths, width in ([1], 1), ([5, 0], 5), ([7, 3, 0, 1, 6], 7), ([MAX_LEN] * 3, MAX_LEN):
+        items_BL = random_histories(lengths, width, seed=width)
+        inputs = inputs_of(model, items_BL)
+        feed = {key: x.numpy() for key, x in zip(model.history_inputs, inputs, strict=True)}
+        np.testing.assert_allclose(
+            session.run(None, feed)[0], encoded(model, items_BL).numpy(), rtol=1e-4, atol=1e-5
+        )

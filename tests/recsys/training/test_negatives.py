@@ -1,0 +1,73 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from features.errors import InputError
+from recsys.models.losses import GBCE, FullSoftmax, SampledSoftmax
+from recsys.training.config import (
+    FullSoftmaxConfig,
+    GBCEConfig,
+    SampledSoftmaxConfig,
+    Sampling,
+    TrainConfig,
+)
+from recsys.training.negatives import by_popularity, objective_of_step, uniform
+
+CPU = torch.device("cpu")
+COUNTS = np.array([0, 1, 3, 5, 91])
+
+
+def test_uniform_samples_differ_within_a_step_and_between_steps() -> None:
+    samples = [uniform(50, 20, 0, step) for step in range(4)]
+    assert all(
+        len(set(sample)) == 20 and 1 <= sample.min() <= sample.max() <= 50 for sample in samples
+    )
+    assert samples[0].tolist() != samples[1].tolist()
+    assert uniform(50, 20, 0, 3).tolist() == samples[3].tolist()
+    assert sorted(uniform(50, 50, 0, 0)) == list(range(1, 51))
+
+
+def test_popular_items_are_drawn_as_often_as_their_share() -> None:
+    share_N = (COUNTS + 1) / (COUNTS + 1).sum()
+    drawn = by_popularity(np.cumsum(share_N), 100_000, 0, 0)
+    found = np.bincount(drawn, minlength=6)[1:] / 100_000
+    np.testing.assert_allclose(found, share_N, atol=4 * 0.5 / math.sqrt(100_000))
+
+
+@pytest.mark.parametrize("sampling", ["uniform", "popularity"])
+def test_the_correction_is_the_expected_count(sampling: Sampling) -> None:
+    config = TrainConfig(objective=SampledSoftmaxConfig(negatives=4, sampling=sampling))
+    of_step = objective_of_step(config, COUNTS, CPU)
+    counts = np.zeros(6)
+    corrections = {}
+    for step in range(4_000):
+        objective = of_step(step)
+        assert isinstance(objective, SampledSoftmax)
+        np.add.at(counts, objective.sampled.numpy(), 1)
+        corrections |= dict(
+            zip(objective.sampled.tolist(), objective.log_count.tolist(), strict=True)
+        )
+    expected = [math.exp(corrections[item]) for item in range(1, 6)]
+    np.testing.assert_allclose(counts[1:] / 4_000, expected, rtol=0.15)
+
+
+def test_each_name_gives_its_objective() -> None:
+    made = [
+        objective_of_step(TrainConfig(objective=objective), COUNTS, CPU)(0)
+        for objective in (
+            FullSoftmaxConfig(),
+            SampledSoftmaxConfig(negatives=2),
+            GBCEConfig(negatives=2, calibration=0.5),
+        )
+    ]
+    assert [type(objective) for objective in made] == [FullSoftmax, SampledSoftmax, GBCE]
+    assert isinstance(made[2], GBCE)
+    assert made[2].calibration == 0.5
+
+
+def test_more_negatives_than_items_are_refused() -> None:
+    config = TrainConfig(objective=SampledSoftmaxConfig(negatives=6))
+    with pytest.raises(InputError, match=r"negatives = 6 is not in 1\.\.5, the number of items"):
+        objective_of_step(config, COUNTS, CPU)
