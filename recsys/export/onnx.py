@@ -53,6 +53,7 @@ def export_encoder(
     dynamic = tuple({0: "batch", 1: "length"} for _ in example)
     with warnings.catch_warnings():  # torch's own, about torch's own
         warnings.simplefilter("ignore", FutureWarning)
+        warnings.filterwarnings("ignore", message=".*will not be used, since it shares")
         program = torch.onnx.export(
             HistoryEncoder(model).eval(),
             tuple(example),
