@@ -1,8 +1,8 @@
 """A report as Markdown: every metric at every cut-off, with intervals."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from offline_eval.report import Report, label
+from offline_eval.report import CutEstimate, Report, label
 from offline_eval.table import interval, shown
 
 
@@ -29,6 +29,8 @@ def markdown(report: Report) -> str:
     for family, names in metric_families(report.metrics).items():
         lines += ["", f"## {label(family)}", "", *_rows(report, names)]
     lines += ["", "Brackets: 95 % interval over users. A dash: undefined for every user.", ""]
+    for cut, groups in report.cut_groups().items():
+        lines += [f"## By {cut}", "", *_cut_rows(report, groups), ""]
     lines += ["## Counts", "", *[f"- {name}: {count:,}" for name, count in report.counts.items()]]
     lines += ["", "## Protocol", ""]
     lines += [f"- {part}: `{value}`" for part, value in report.protocol.items()]
@@ -45,4 +47,17 @@ def _rows(report: Report, names: Sequence[str]) -> list[str]:
     if any(name in report.ceiling for name in names):
         best = [f"{report.ceiling[name]:.4f}" if name in report.ceiling else "" for name in names]
         rows.append("| best possible | " + " | ".join(best) + " |")
+    return rows
+
+
+def _cut_rows(report: Report, groups: Mapping[str, Sequence[CutEstimate]]) -> list[str]:
+    """One row a group, system and metric would be long: the main metric only."""
+    metric = f"ndcg@{report.main_k}"
+    names = [system.name for system in report.systems]
+    rows = [f"| {label(metric)}: group | users | " + " | ".join(names) + " |"]
+    rows.append("|---|---|" + "---|" * len(names))
+    for group, found in groups.items():
+        by_system = {one.system: one.estimate for one in found if one.metric == metric}
+        cells = [f"{shown(by_system[name])} {interval(by_system[name])}" for name in names]
+        rows.append(f"| {group} | {found[0].estimate.defined:,} | " + " | ".join(cells) + " |")
     return rows

@@ -24,6 +24,7 @@ def page(report: Report) -> str:
         f"<title>{escape(report.title)}</title><style>{style}</style></head><body><main>",
         *_head(report),
         *_charts(report),
+        *_cuts(report),
         *_tables(report),
         *_protocol(report),
         "</main></body></html>\n",
@@ -69,6 +70,28 @@ def _charts(report: Report) -> Iterable[str]:
         for system in report.systems:
             if system.name in found:
                 yield _row(system, found[system.name], (low, high), report.ceiling.get(name))
+        yield f'<div class="axis"><span>{low:.4g}</span><span>{high:.4g}</span></div></section>'
+    yield "</div>"
+
+
+def _cuts(report: Report) -> Iterable[str]:
+    """The bundle and its rivals on each group of targets."""
+    if not report.cuts:
+        return
+    metric = f"ndcg@{report.main_k}"
+    rivals = {comparison.second for comparison in report.comparisons} | {report.bundle.name}
+    systems = {system.name: system for system in report.systems if system.name in rivals}
+    yield f'<h2>{escape(label(metric))} on parts of the targets</h2><div class="charts">'
+    for cut, groups in report.cut_groups().items():
+        found = [one for group in groups.values() for one in group]
+        low, high = _axis(metric, [one.estimate for one in found if one.metric == metric], 0.0)
+        yield f'<section class="card"><h3>By {escape(cut)}</h3>'
+        for group, estimates in groups.items():
+            users = estimates[0].estimate.defined
+            yield f'<p class="group">{escape(group)} <span class="soft">{users:,} users</span></p>'
+            for one in estimates:
+                if one.metric == metric and one.system in systems:
+                    yield _row(systems[one.system], one.estimate, (low, high), None)
         yield f'<div class="axis"><span>{low:.4g}</span><span>{high:.4g}</span></div></section>'
     yield "</div>"
 

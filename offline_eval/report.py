@@ -49,6 +49,17 @@ class System:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CutEstimate:
+    """One system on one group of targets."""
+
+    cut: str
+    group: str
+    system: str
+    metric: str
+    estimate: Estimate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
     """Whether the first system is better than the second on one metric, user by user."""
 
@@ -90,6 +101,8 @@ class Report:
     """The cut-off of short tables and of the comparisons."""
     ceiling: Mapping[str, float]
     """The best that any model can reach, by metric name, where the data is simulated."""
+    cuts: Sequence[CutEstimate]
+    """The systems on parts of the targets."""
 
     @property
     def fingerprint(self) -> str:
@@ -105,6 +118,14 @@ class Report:
     def metrics(self) -> list[str]:
         """Names of all metrics, in the order of the first system."""
         return list(self.systems[0].estimates)
+
+    def cut_groups(self) -> dict[str, dict[str, list[CutEstimate]]]:
+        """Cut estimates by cut and group, without the groups that no target falls in."""
+        found: dict[str, dict[str, list[CutEstimate]]] = {}
+        for one in self.cuts:
+            if one.estimate.defined:
+                found.setdefault(one.cut, {}).setdefault(one.group, []).append(one)
+        return found
 
     def ceiling_shares(self) -> dict[str, float]:
         """The share of the ceiling that the bundle reaches, by metric name."""
@@ -129,6 +150,7 @@ class Report:
             content["ks"] = tuple(content["ks"])
             content["systems"] = [_system(system) for system in content["systems"]]
             content["comparisons"] = [_comparison(found) for found in content["comparisons"]]
+            content["cuts"] = [_cut(found) for found in content["cuts"]]
             report = cls(**content)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{where} is not a report ({error}): evaluate again") from error
@@ -158,6 +180,10 @@ def _system(content: Mapping[str, Any]) -> System:
 def _comparison(content: Mapping[str, Any]) -> Comparison:
     difference = Difference(**_with_nan(content["difference"]))
     return Comparison(**{**content, "difference": difference})
+
+
+def _cut(content: Mapping[str, Any]) -> CutEstimate:
+    return CutEstimate(**{**content, "estimate": Estimate(**_with_nan(content["estimate"]))})
 
 
 def _with_nan(numbers: Mapping[str, Any]) -> dict[str, Any]:

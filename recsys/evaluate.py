@@ -1,55 +1,34 @@
 """Measures a bundle the way it serves, beside the baselines, over one split of a dataset.
 
-Every system answers the same cases from the same candidates, block by block of users, so memory
-does not grow with users x items. What is kept is one value a user, metric and system.
+Every system answers the same cases from the same candidates; the protocol is printed with the
+numbers.
 """
 
-import logging
 import os
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import Progress
 
 from features.errors import InputError
 from features.layout import EVENTS, USERS, Split, vocabulary_file
 from features.stage import write_stage
 from features.store import Dataset
-from offline_eval.beyond_accuracy import ItemCounts
 from offline_eval.fingerprint import METRICS_VERSION
-from offline_eval.hits import find_hits
 from offline_eval.markdown import markdown
 from offline_eval.page import page
-from offline_eval.records import (
-    PER_USER_FILE,
-    PREDICTIONS_FILE,
-    BlockWriter,
-    prediction_rows,
-    user_rows,
-)
-from offline_eval.report import METRICS_FILE, Comparison, Report, System
-from offline_eval.significance import estimate_means, paired_difference
+from offline_eval.report import METRICS_FILE, Report
 from offline_eval.table import print_report
 from offline_eval.task import Task
 from recsys.baselines import BASELINES
-from recsys.contestants import Contestant, baseline_contestants, bundle_contestants, depth
+from recsys.contestants import baseline_contestants, bundle_contestants, depth
+from recsys.measurement import Measurement
 from serving.recommender import Recommender
 
-log = logging.getLogger(__name__)
-
-BLOCK_CELLS = 1 << 22
-"""Case x item pairs held at once."""
 MAIN_K = 10
 MAIN_METRIC = "ndcg"
-RECENT = "recent-popularity"
 
 
 def evaluate(  # noqa: PLR0913 (each is a part of the protocol, or says where things lie)
@@ -80,7 +59,7 @@ def evaluate(  # noqa: PLR0913 (each is a part of the protocol, or says where th
     config = {"split": split, "ks": ks, "baselines": list(baselines)}
     config |= {"resamples": resamples, "seed": seed, "bundle": recommender.bundle_version}
     with write_stage(out, kind="report", config=config, parent=data.manifest.sha256) as directory:
-        measurement = Measurement(data, task, ks, resamples, seed)
+        measurement = Measurement(data, task, ks, main_k, resamples, seed)
         contestants = chain(
             bundle_contestants(recommender, ks), baseline_contestants(data, baselines, ks, seed)
         )
@@ -96,6 +75,7 @@ def evaluate(  # noqa: PLR0913 (each is a part of the protocol, or says where th
             ks=ks,
             main_k=main_k,
             ceiling=best,
+            cuts=measurement.cuts,
         )
         (directory / METRICS_FILE).write_text(report.to_json())
         (directory / "report.md").write_text(markdown(report))
@@ -203,93 +183,3 @@ def reading_notes(task: Task, ks: Sequence[int]) -> list[str]:
             "count as tied below them."
         )
     return notes
-
-
-@dataclass
-class Measurement:
-    """Measures systems one after the other; keeps estimates, and the values it compares."""
-
-    data: Dataset
-    task: Task
-    ks: tuple[int, ...]
-    resamples: int
-    seed: int
-
-    def __post_init__(self) -> None:
-        self.systems: list[System] = []
-        self._values: list[Mapping[str, NDArray[np.float64]]] = []
-        self._item_ids = self.data.vocabulary("item")
-        self._user_ids = self.data.vocabulary("user").take(pa.array(self.task.users))
-        self._block = max(BLOCK_CELLS // (self.data.schema.num_items + 1), 1)
-
-    def run(self, contestants: Iterator[Contestant], total: int, directory: Path) -> None:
-        """Measure `total` systems, writing their lists and values per user into `directory`."""
-        console = Console(stderr=True)
-        with (
-            BlockWriter(directory / PREDICTIONS_FILE) as predictions,
-            BlockWriter(directory / PER_USER_FILE) as users,
-            Progress(console=console, disable=not sys.stderr.isatty(), transient=True) as progress,
-        ):
-            bar = progress.add_task("evaluate", total=total * len(self.task))
-            for contestant in contestants:
-                progress.update(bar, description=f"evaluate {contestant.name}")
-                self._measure(contestant, predictions, users, lambda n: progress.advance(bar, n))
-                log.info("measured %s over %d cases", contestant.name, len(self.task))
-
-    def _measure(
-        self,
-        contestant: Contestant,
-        predictions: BlockWriter,
-        users: BlockWriter,
-        advance: Callable[[int], None],
-    ) -> None:
-        shown = {k: ItemCounts(self.data.schema.num_items) for k in self.ks}
-        parts: list[dict[str, NDArray[np.float64]]] = []
-        start = 0
-        for block in self.task.blocks(self._block):
-            values, lists = contestant.answer(block)
-            parts.append(values)
-            user_ids = self._user_ids.slice(start, len(block))
-            hits = find_hits(lists, block.truth)
-            rows = prediction_rows(contestant.name, user_ids, self._item_ids, lists, hits)
-            predictions.write(rows)
-            facts = {
-                "history_length": block.histories.lengths,
-                "num_targets": block.truth.num_relevant,
-            }
-            users.write(user_rows(contestant.name, user_ids, facts, values))
-            for k, counts in shown.items():
-                counts.add(lists[:, :k])
-            start += len(block)
-            advance(len(block))
-        values = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        means = estimate_means(
-            np.stack(list(values.values()), axis=1), resamples=self.resamples, seed=self.seed
-        )
-        estimates = dict(zip(values, means, strict=True))
-        estimates |= {f"coverage@{k}": counts.coverage() for k, counts in shown.items()}
-        self.systems.append(System(name=contestant.name, kind=contestant.kind, estimates=estimates))
-        self._values.append(values)
-
-    def comparisons(self, metric: str) -> list[Comparison]:
-        """The bundle against the best baseline, recent popularity, and itself without ranker."""
-        baselines = [system for system in self.systems if system.kind == "baseline"]
-        baselines.sort(key=lambda system: system.estimates[metric].value, reverse=True)
-        rivals = [system.name for system in baselines[:1]]
-        rivals += [s.name for s in self.systems if s.name == RECENT or s.kind == "stage"]
-        ours = self._values[0][metric]
-        names = [system.name for system in self.systems]
-        return [
-            Comparison(
-                first=names[0],
-                second=rival,
-                metric=metric,
-                difference=paired_difference(
-                    ours,
-                    self._values[names.index(rival)][metric],
-                    resamples=self.resamples,
-                    seed=self.seed,
-                ),
-            )
-            for rival in dict.fromkeys(rivals)
-        ]

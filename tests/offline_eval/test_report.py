@@ -11,7 +11,14 @@ from rich.console import Console
 from features.errors import InputError
 from offline_eval.markdown import markdown
 from offline_eval.page import page
-from offline_eval.report import METRICS_FILE, Comparison, Report, System, read_report
+from offline_eval.report import (
+    METRICS_FILE,
+    Comparison,
+    CutEstimate,
+    Report,
+    System,
+    read_report,
+)
 from offline_eval.significance import Difference, Estimate
 from offline_eval.table import main_metrics, print_report
 
@@ -49,6 +56,15 @@ REPORT = Report(
     ks=(1, 10),
     main_k=10,
     ceiling={"hit_rate@10": 0.5},
+    cuts=[
+        CutEstimate(cut="events <in> it", group=group, system=name, metric=metric, estimate=one)
+        for group, one in (
+            ("1 to 4", Estimate(0.25, 0.2, 0.3, 50, 40)),
+            ("none", Estimate(NAN, NAN, NAN, 0, 90)),
+        )
+        for name in ("bundle", "bundle, retrieval only", "recent-popularity")
+        for metric in ("hit_rate@10", "ndcg@10")
+    ],
 )
 
 
@@ -89,8 +105,10 @@ def test_markdown_has_every_figure() -> None:
     assert row in text.splitlines()
     assert "| best possible |  | 0.5000 |" in text.splitlines()
     assert "| bundle | -  |" in text.splitlines()  # AUC undefined
+    assert "| 1 to 4 | 50 |" + " 0.2500 [.200, .300] |" * 3 in text.splitlines()
+    assert "none" not in text  # no target is in that group
     for line in text.splitlines():
-        assert line.count("|") in (0, 3, 4)
+        assert line.count("|") in (0, 3, 4, 6)
 
 
 class Tags(HTMLParser):
@@ -126,7 +144,13 @@ def test_the_page_is_well_formed_and_needs_no_network() -> None:
     assert "url(" not in html
     assert "<script" not in html
     text = " ".join(tags.text)
-    for expected in ("A <shop> & its split", "0.4000", "80.0% of the best", "90 users undefined"):
+    for expected in (
+        "A <shop> & its split",
+        "0.4000",
+        "80.0% of the best",
+        "90 users undefined",
+        "50 users",
+    ):
         assert expected in text
 
 

@@ -169,11 +169,27 @@ def test_the_report_is_whole(shop: Shop, capsys: pytest.CaptureFixture[str]) -> 
 def test_the_size_of_a_block_changes_nothing(
     shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("recsys.evaluate.BLOCK_CELLS", 7 * (NUM_ITEMS + 1))
+    monkeypatch.setattr("recsys.measurement.BLOCK_CELLS", 7 * (NUM_ITEMS + 1))
     again = evaluate(
         shop.bundle, shop.dataset, tmp_path / "r", ks=(3, 10), baselines=BASELINES, resamples=50
     )
-    assert json.loads(again.to_json())["systems"] == json.loads(shop.report.to_json())["systems"]
+    found, expected = json.loads(again.to_json()), json.loads(shop.report.to_json())
+    assert found["systems"] == expected["systems"]
+    assert found["cuts"] == expected["cuts"]
+
+
+def test_cuts_add_up_to_the_whole(shop: Shop) -> None:
+    whole = shop.report.bundle.estimates["ndcg@10"]
+    for groups in shop.report.cut_groups().values():
+        found = [
+            one.estimate
+            for group in groups.values()
+            for one in group
+            if (one.system, one.metric) == ("bundle", "ndcg@10")
+        ]
+        assert sum(one.defined for one in found) == whole.defined
+        total = sum(one.value * one.defined for one in found)
+        assert total == pytest.approx(whole.value * whole.defined)
 
 
 def test_a_table_is_printed(shop: Shop, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

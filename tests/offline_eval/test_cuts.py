@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+
+from features.encode import Histories
+from offline_eval.cuts import by_history_length, by_popularity, cut_block, cut_values
+from offline_eval.hits import Truth
+from offline_eval.task import Task
+
+
+def task_with(lengths: list[int], truth: Truth, num_items: int = 9) -> Task:
+    return Task(
+        users=np.arange(len(lengths)),
+        histories=Histories.of([[1] * length for length in lengths]),
+        at=np.zeros(len(lengths), np.int64),
+        truth=truth,
+        num_items=num_items,
+        exclude_seen=False,
+        cold_dropped=0,
+    )
+
+
+def test_groups_by_history_length() -> None:
+    lengths = [0, 1, 4, 5, 19, 20, 99, 100]
+    truth = Truth.of(np.arange(8), np.ones(8, int), 8)
+    cut = by_history_length(task_with(lengths, truth))
+    assert cut.groups == ("none", "1 to 4", "5 to 19", "20 to 99", "100 or more")
+    assert cut.codes.tolist() == [0, 1, 1, 2, 2, 3, 3, 4]
+
+
+def test_thirds_of_the_training_events() -> None:
+    interactions = np.array([0, 40, 20, 15, 5, 5, 5, 5, 5, 0])  # 100 events, item 9 has none
+    truth = Truth.of(np.zeros(9, int), np.arange(1, 10), 1)
+    cut = by_popularity(task_with([1], truth), interactions)
+    head, middle, tail, cold = (
+        "head: first third",
+        "middle third",
+        "tail: last third",
+        "cold: none",
+    )
+    named = [cut.groups[code] for code in cut.codes]
+    assert named == [head, middle, middle, tail, tail, tail, tail, tail, cold]
+
+
+def test_a_group_takes_its_targets_as_the_only_relevant_items() -> None:
+    truth = Truth.of(np.array([0, 0, 1]), np.array([2, 5, 5]), 2)
+    lists = np.array([[5, 2], [2, 5]])
+    interactions = np.array([0, 0, 0, 0, 0, 9, 0, 0, 0, 0])
+    cut = by_popularity(task_with([1, 1], truth), interactions)
+    values = cut_values(lists, truth, cut)
+    warm = next(group for group, _ in values if values[group, "hit_rate"][1] == 1)
+    np.testing.assert_allclose(values[warm, "ndcg"], [1, 1 / np.log2(3)])
+    np.testing.assert_allclose(values["cold: none", "ndcg"], [1 / np.log2(3), np.nan])
+
+
+@pytest.mark.parametrize("split", [0, 1, 3])
+def test_blocks_of_a_cut(split: int) -> None:
+    truth = Truth.of(np.array([0, 0, 1, 2]), np.array([2, 5, 5, 1]), 3)
+    cut = by_history_length(task_with([0, 7, 300], truth))
+    parts = cut_block(cut, truth, 0, split), cut_block(cut, truth, split, 3)
+    assert [*parts[0].codes, *parts[1].codes] == cut.codes.tolist() == [0, 0, 2, 4]
+    assert len(parts[0].codes) == len(truth.block(0, split).items)
