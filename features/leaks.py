@@ -7,7 +7,8 @@ It reads the files as training will, and shares no code with what made them. Pro
    for a split by time, no training event of ANY user is at or after the validation window, and
    no validation event is at or after the test window;
 3. warm items: ids 1..num_warm_items are exactly those of training events;
-4. vocabularies: every known value, and every token, occurs in a warm item.
+4. timeline: what the ranking features know of an item counts no test event;
+5. vocabularies: every known value, and every token, occurs in a warm item.
 """
 
 from pathlib import Path
@@ -29,7 +30,10 @@ from features.layout import (
 )
 from features.store import read_table, to_arrays
 from features.text import alien_tokens
+from features.timeline import ItemTimeline
 
+LAST_DAY = 2**31 - 1
+"""After every day that a timeline can hold."""
 Arrays = dict[str, NDArray]
 
 
@@ -47,6 +51,7 @@ def prove_no_leak(directory: Path) -> None:
     prove_order(events, users)
     prove_history_before_target(events, users, schema)
     prove_warm_items(events, users, schema)
+    prove_timeline(events, users, ItemTimeline.open(directory))
     prove_vocabularies(directory, schema)
 
 
@@ -90,11 +95,8 @@ def prove_history_before_target(events: Arrays, users: Arrays, schema: DatasetSc
 
 def prove_warm_items(events: Arrays, users: Arrays, schema: DatasetSchema) -> None:
     """Ids 1..num_warm_items are the items of training events, all of them and no others."""
-    depth = np.zeros(len(events["item_id"]) + 1, np.int64)
-    np.add.at(depth, users["start"], 1)
-    np.add.at(depth, users["train_end"], -1)
     seen = np.zeros(schema.num_items + 1, np.bool_)
-    seen[events["item_id"][np.cumsum(depth[:-1]) > 0]] = True
+    seen[events["item_id"][rows_before(users, "train_end", len(events["item_id"]))]] = True
     expected = np.arange(schema.num_items + 1) <= schema.num_warm_items
     expected[0] = False
     if wrong := np.flatnonzero(seen != expected).tolist():
@@ -102,6 +104,27 @@ def prove_warm_items(events: Arrays, users: Arrays, schema: DatasetSchema) -> No
             f"{len(wrong)} items are on the wrong side of num_warm_items={schema.num_warm_items}, "
             f"first ids {wrong[:3]}"
         )
+
+
+def prove_timeline(events: Arrays, users: Arrays, timeline: ItemTimeline) -> None:
+    """The timeline counts of each item its events before the users' test targets, and no others."""
+    known = events["item_id"][rows_before(users, "test_start", len(events["item_id"]))]
+    counts = np.bincount(known, minlength=int(timeline.key[-1] >> 32) + 1)
+    counts[0] = len(known)  # item 0 holds all items together
+    last = timeline.rows_before(np.arange(len(counts)), np.full(len(counts), LAST_DAY))
+    if wrong := np.flatnonzero(timeline.total[last] != counts).tolist():
+        raise LeakError(
+            f"the timeline of {len(wrong)} items counts other events than those before the test "
+            f"targets, first ids {wrong[:3]}"
+        )
+
+
+def rows_before(users: Arrays, cut: str, num_events: int) -> NDArray[np.bool_]:
+    """True for the events before their user's `cut`, (E,)."""
+    depth = np.zeros(num_events + 1, np.int64)
+    np.add.at(depth, users["start"], 1)
+    np.add.at(depth, users[cut], -1)
+    return np.cumsum(depth[:-1]) > 0
 
 
 def prove_vocabularies(directory: Path, schema: DatasetSchema) -> None:

@@ -55,6 +55,9 @@ def test_leave_one_out_of_buys_equals_a_loop_over_the_log(
             pairs = [(item, event) for item, event, _ in events]
             expected[user] = (pairs[: buys[-1]], [pairs[buys[-1]]])
     assert found == expected
+    # What a user did after the test target is not in the dataset at all.
+    np.testing.assert_array_equal(dataset.cuts["test_end"][:-1], dataset.cuts["start"][1:])
+    assert dataset.cuts["test_end"][-1] == len(dataset.items) < len(log)
     assert users == list(histories_of(log))
 
 

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,12 @@ import pytest
 from features import build as build_module
 from features.config import LeaveOneOut
 from features.items import encode_items
-from features.leaks import LeakError, prove_no_leak
+from features.layout import DatasetSchema
+from features.leaks import LeakError, prove_history_before_target, prove_no_leak
 from features.splits import split_at
 from features.store import Dataset, read_table, to_arrays, write_table
 from features.text import fit_tokenizer
+from features.timeline import write_timelines
 
 Random = Callable[..., pl.DataFrame]
 Plant = Callable[[Path], None]
@@ -57,6 +60,12 @@ def held_out_value(directory: Path) -> None:
     path = directory / "vocabulary-tags.arrow"
     known = read_table(path).column("id").to_pylist()
     write_table(path, {"id": pa.array([*known, "of the future"])})
+
+
+def timeline_of_everything(directory: Path) -> None:
+    events = to_arrays(read_table(directory / "events.arrow"))
+    num_items = DatasetSchema.read(directory).num_items
+    write_timelines(directory, events["item_id"], events["timestamp"], num_items)
 
 
 def first_case(directory: Path, split: str) -> int:
@@ -111,6 +120,11 @@ FAULTS: dict[str, tuple[dict, Plant, str]] = {
         change("events.arrow", "item_id", lambda a: a.__setitem__(0, a.max())),
         "items are on the wrong side",
     ),
+    "timeline of the future": (
+        BY_USER,
+        timeline_of_everything,
+        r"the timeline of \d+ items counts other events than those before the test targets",
+    ),
     "value of the future": (
         BY_TIME,
         held_out_value,
@@ -155,6 +169,22 @@ def test_training_past_the_target_is_caught_though_cut_points_ascend(
         change("users.arrow", name, lambda a: a.__setitem__(row, a[row] + 1))(path)
     with pytest.raises(LeakError, match=r"newest training event|is used before it"):
         prove_no_leak(path)
+
+
+def test_a_user_who_trains_on_later_events_than_the_target_is_named(
+    build_events: Callable[..., Path], build: Callable[..., Dataset], random_log: Random
+) -> None:
+    """Also where rows are not in order of time, which the first proof would have refused."""
+    dataset = build(build_events(random_log(3)), split=LeaveOneOut())
+    users, row = dict(dataset.cuts), first_case(dataset.path, "validation")
+    times = dataset.timestamps.copy()
+    times[users["train_end"][row] - 1] = times.max() + 1
+    schema = replace(dataset.schema, cutoff=int(times.max()))
+    with pytest.raises(
+        LeakError,
+        match=f"1 users train on events after their first validation target, first user row {row}",
+    ):
+        prove_history_before_target({"timestamp": times}, users, schema)
 
 
 @pytest.fixture
