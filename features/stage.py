@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from features.errors import InputError
 
@@ -72,18 +72,23 @@ def partial_path(out: Path) -> Path:
     return out.parent / f".{out.name}.partial"
 
 
+def _acquired(stream: TextIO, path: Path) -> bool:
+    """Whether this process now holds the lock, and on the file that still stands at `path`."""
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(stream.fileno()), path.stat())
+    except (BlockingIOError, FileNotFoundError):  # held, or just removed by its last holder
+        return False
+
+
 @contextmanager
 def lock(out: Path) -> Iterator[None]:
     """Hold the one writer's lock for `out`; raises InputError when another process holds it."""
     out.parent.mkdir(parents=True, exist_ok=True)
     path = out.parent / f".{out.name}.lock"
     with path.open("w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if not os.path.samestat(os.fstat(stream.fileno()), path.stat()):
-                raise BlockingIOError  # opened just before its holder removed it, and made anew
-        except (BlockingIOError, FileNotFoundError):
-            raise InputError(f"{out} is being written by another process: wait for it") from None
+        if not _acquired(stream, path):
+            raise InputError(f"{out} is being written by another process: wait for it")
         yield
         path.unlink(missing_ok=True)
 
