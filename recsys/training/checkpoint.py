@@ -28,6 +28,8 @@ class Progress:
     validations_since_best: int = 0
     loss_sum: float = 0.0
     """Over the steps since the last validation."""
+    seconds: float = 0.0
+    """Of training and validation, over all processes that have worked on the run."""
 
 
 def replace_file(path: Path, write: Callable[[Path], object]) -> None:

@@ -8,7 +8,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -47,7 +47,6 @@ class Journal:
     board: SummaryWriter
     bar: Progress
     task: TaskID
-    started: float = field(default_factory=time.monotonic)
     updated: float = 0.0
     events: int = 0
     """Targets since the last validation."""
@@ -58,7 +57,7 @@ class Journal:
     def start(self, step: int, num_steps: int) -> None:
         """Begin at `step` of `num_steps`."""
         keep_until(self.metrics, step)
-        self.started = self.since = time.monotonic()
+        self.since = time.monotonic()
         self.bar.update(self.task, total=num_steps, completed=step)
 
     def step(self, step: int, loss: Tensor, batch: HistoryBatch) -> None:
@@ -84,7 +83,7 @@ class Journal:
             "epoch": round(epoch, 3),
             **{name: round(value, 6) for name, value in scores.items()},
             "events_per_second": round(self.events_per_second()),
-            "seconds": round(time.monotonic() - self.started, 1),
+            "seconds": round(progress.seconds, 1),
         }
         with self.metrics.open("a") as stream:
             stream.write(json.dumps(record) + "\n")

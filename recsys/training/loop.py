@@ -64,6 +64,7 @@ def fit(
     journal.start(progress.step, num_steps)
     loss_sum = torch.tensor(progress.loss_sum, device=fabric.device)
     saved_at = time.monotonic()
+    started = saved_at - progress.seconds
     batches = task.batches.from_step(progress.step)
     while progress.step < num_steps and progress.validations_since_best < config.patience:
         step, batch = progress.step, next(batches)
@@ -80,6 +81,7 @@ def fit(
         progress.step = step + 1
         journal.step(progress.step, loss, batch)
         due = progress.step % steps_per_validation == 0 or progress.step == num_steps
+        progress.seconds = time.monotonic() - started
         if due:
             steps = (progress.step - 1) % steps_per_validation + 1
             scores = {"loss": loss_sum.item() / steps, **task.validate(model)}

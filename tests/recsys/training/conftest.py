@@ -10,7 +10,7 @@ from features.layout import CUTS, EVENTS, ITEMS, USERS, DatasetSchema, ItemColum
 from features.stage import write_stage
 from features.store import Dataset, write_table
 
-NUM_ITEMS = 12
+NUM_ITEMS = 30
 
 
 def write_dataset(out: Path, histories: list[list[int]], *, behaviours: int = 1) -> Dataset:
@@ -59,7 +59,7 @@ def make_dataset(tmp_path: Path) -> Callable[..., Dataset]:
 
 @pytest.fixture(scope="session")
 def ring(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    """Forty walks of 5 to 8 steps round the ring 1, 2, ..., 12, 1."""
+    """Forty walks of 5 to 8 steps round the ring 1, 2, ..., 30, 1."""
     draw = np.random.default_rng(0)
     histories = [
         [int(1 + (first + i) % NUM_ITEMS) for i in range(draw.integers(5, 9))]

@@ -65,7 +65,7 @@ def test_what_can_be_learned_is_learned(ring: Dataset, tmp_path: Path) -> None:
     model, _, _ = load_run(result.run)
     with torch.inference_mode():
         state = model.encode_history(HistoryBatch(torch.tensor([[3, 4, 5, 6]])))
-        scores = state @ model.encode_items(ItemBatch(torch.arange(13))).T
+        scores = state @ model.encode_items(ItemBatch(torch.arange(31))).T
     assert scores.argmax().item() == 7
     assert result.score > 0.9
 
@@ -154,7 +154,7 @@ def test_patience_ends_a_run_and_the_best_weights_are_kept(ring: Dataset, tmp_pa
 
 def test_a_loaded_run_is_the_trained_model(undisturbed: Path) -> None:
     model, name, config = load_run(undisturbed)
-    assert (name, config.num_items, config.dim) == ("sasrec", 12, 8)
+    assert (name, config.num_items, config.dim) == ("sasrec", 30, 8)
     assert not model.training
 
 
