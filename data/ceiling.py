@@ -23,7 +23,7 @@ from data.shop import Floats, People, Shop
 K = 10
 CELLS = 20_000_000
 """Cases times items held at once."""
-MOST_CASES = 20_000
+MOST_CASES = 10_000
 """Beyond so many users the first ones are measured: users are drawn alike."""
 
 

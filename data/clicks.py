@@ -30,7 +30,7 @@ from data.shop import (
 )
 
 CAUSES = ("follow", "earlier", "linger", "taste", "noise")
-MIX = np.array([0.41, 0.10, 0.27, 0.13, 0.09])
+MIX = np.array([0.44, 0.06, 0.28, 0.13, 0.09])
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,3 +128,12 @@ def test_tastes_are_three_different_leaves() -> None:
     people = People.build(np.random.default_rng(0), 2_000, 4)
     assert all(len(set(row)) == 3 for row in people.tastes.tolist())
     assert np.bincount(people.tastes.ravel(), minlength=4).min() > 1_300
+
+
+def test_weights_of_a_leaf_leave_out_what_is_not_available_yet() -> None:
+    weights = leaf_weights(
+        tiny_shop(), PEOPLE, np.array([0, 0]), np.array([2, 2]), np.array([DAY, DAY + 2])
+    )
+    assert weights[0, 2] == 0  # item 8
+    assert weights[1, 2] > 0
+    np.testing.assert_allclose(weights.sum(axis=1), 1)

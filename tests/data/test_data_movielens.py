@@ -121,6 +121,14 @@ def test_the_parquet_layout_keeps_the_order_of_the_file_in_ties(folder: Path) ->
     assert tables.events.columns == ["user_id", "item_id", "timestamp", "event"]
 
 
+def test_a_thousand_ties_keep_the_order_of_the_file(folder: Path) -> None:
+    items = pl.Series(range(1, 20_001)).shuffle(seed=1).to_list()
+    ratings = "".join(f"{item % 2 + 1}::{item}::3::978300000\n" for item in items)
+    unpack(folder / "ml-1m", OFFICIAL_1M | {"ratings.dat": ratings})
+    expected = [item for odd in (0, 1) for item in items if item % 2 == odd]
+    assert load(ONE_M).events["item_id"].to_list() == expected
+
+
 def test_an_empty_recsys_data_folder_lists_what_was_sought(folder: Path) -> None:
     with pytest.raises(InputError, match=r"none of movielens_1m/, ml-1m/ and ml-1m\.zip"):
         load(ONE_M)
