@@ -90,12 +90,20 @@ def encode_histories(
 
     Raises KeyError for a name that is not one of this file's. An empty history is a row of 0.
     """
-    rows, real = window_rows(histories.starts, histories.ends, max_len)
+    single = len(histories) == 1 and histories.ends[0] > histories.starts[0]
+    if single:  # the request path of serving: the window is a slice
+        end = int(histories.ends[0])
+        window = slice(max(int(histories.starts[0]), end - max_len), end)
 
-    def gather(values: Ints) -> NDArray[np.int64]:
-        if not len(values):
-            return np.zeros(real.shape, np.int64)
-        return np.where(real, values[rows], 0).astype(np.int64)
+        def gather(values: Ints) -> NDArray[np.int64]:
+            return values[window].astype(np.int64)[None]
+    else:
+        rows, real = window_rows(histories.starts, histories.ends, max_len)
+
+        def gather(values: Ints) -> NDArray[np.int64]:
+            if not len(values):
+                return np.zeros(real.shape, np.int64)
+            return np.where(real, values[rows], 0).astype(np.int64)
 
     columns = {
         "items": histories.items,

@@ -16,7 +16,7 @@ from serving.candidates import Candidates, Proposals, first_occurrences, unite
 from serving.policy import Block, Policy
 from serving.ranker import Ranker
 from serving.sources import Source
-from serving.topk import NOTHING, Floats, Ints, compress
+from serving.topk import NOTHING, Floats, Ints, compress, pad_right
 
 BLOCK_ROWS = 256
 """Histories answered together, at most."""
@@ -159,11 +159,10 @@ def _of_source(found: Proposals, number: int) -> Ranked:
 
 
 def _widen(ranked: Ranked, k: int) -> Ranked:
-    missing = ((0, 0), (0, k - ranked.items.shape[1]))
     return Ranked(
-        np.pad(ranked.items, missing),
-        np.pad(ranked.scores, missing, constant_values=NOTHING),
-        np.pad(ranked.sources, missing),
+        pad_right(ranked.items, k, 0),
+        pad_right(ranked.scores, k, NOTHING),
+        pad_right(ranked.sources, k, 0),
     )
 
 

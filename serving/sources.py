@@ -24,6 +24,8 @@ from serving.topk import NOTHING, Floats, Ints, compress, top_k
 
 ENCODE_TOKENS = 8_192
 """Events per run of the encoder: bounds the memory that onnxruntime keeps."""
+SIMILAR_CHUNK = 65_536
+"""Items compared at once."""
 DENSE_VOTES = 1 << 22
 """Cells up to which neighbours' votes are summed in a dense table."""
 
@@ -70,6 +72,7 @@ class ModelSource:
         self.name, self.candidates = spec.name, spec.candidates
         self.inputs, self.max_len = spec.inputs, spec.max_len
         self.graph = graph
+        self._outputs = [node.name for node in graph.get_outputs()]
         self._item_table = item_table
         self._vectors_VD = vectors_VD
         self.index: VectorIndex = build_index(vectors_VD)
@@ -104,16 +107,15 @@ class ModelSource:
 
     def _run(self, histories: Histories) -> Floats:
         encoded = encode_histories(histories, self.inputs, self.max_len, self._item_table)
-        output = self.graph.run(None, encoded)[0]
+        output = self.graph.run(self._outputs, encoded)[0]
         assert isinstance(output, np.ndarray)
         return output
 
     def propose(self, block: Block, policy: Policy, k: int) -> Proposals:
         """Nothing for an empty history, or where the vector is not finite."""
         queries_BD = self.encode(block.histories)
-        silent_B = (block.histories.ends == block.histories.starts) | ~np.isfinite(queries_BD).all(
-            axis=1
-        )
+        silent_B = block.histories.ends == block.histories.starts
+        silent_B |= ~np.isfinite(queries_BD.sum(axis=1))
         if not silent_B.any():
             return self.index.search(queries_BD, block, policy, k)
         queries_BD = np.where(silent_B[:, None], np.float32(0), queries_BD)
@@ -123,10 +125,14 @@ class ModelSource:
 
     def similar(self, item: int, policy: Policy, k: int) -> Proposals:
         """By cosine of the item vectors."""
-        vectors_VD = self._vectors_VD.astype(np.float32)
-        length_V = np.sqrt(np.einsum("vd,vd->v", vectors_VD, vectors_VD))
-        length_V[length_V == 0] = 1
-        cosine_V = (vectors_VD @ vectors_VD[item]) / (length_V * length_V[item])
+        query_D = self._vectors_VD[item].astype(np.float32)
+        cosine_V = np.zeros(len(self._vectors_VD), np.float32)
+        for start in range(0, len(cosine_V), SIMILAR_CHUNK):
+            chunk_VD = self._vectors_VD[start : start + SIMILAR_CHUNK].astype(np.float32)
+            length_V = np.sqrt(np.einsum("vd,vd->v", chunk_VD, chunk_VD))
+            length_V[length_V == 0] = 1
+            cosine_V[start : start + SIMILAR_CHUNK] = chunk_VD @ query_D / length_V
+        cosine_V /= max(float(np.linalg.norm(query_D)), 1e-12)
         return _best(cosine_V[None], item, policy, k)
 
 

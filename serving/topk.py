@@ -35,11 +35,7 @@ def top_k(scores_BV: Floats, k: int) -> tuple[Ints, Floats]:
     columns_BK = (keys_BV & LOW).astype(np.int64)
     found_BK = np.take_along_axis(scores_BV, columns_BK, axis=1)
     columns_BK[found_BK == NOTHING] = 0
-    if k > width:
-        missing = ((0, 0), (0, k - width))
-        columns_BK = np.pad(columns_BK, missing)
-        found_BK = np.pad(found_BK, missing, constant_values=NOTHING)
-    return columns_BK, found_BK
+    return pad_right(columns_BK, k, 0), pad_right(found_BK, k, NOTHING)
 
 
 def _top_k_single(scores_V: Floats, k: int) -> tuple[Ints, Floats]:
@@ -71,6 +67,16 @@ def _sort_keys(scores_BV: Floats) -> NDArray[np.uint64]:
     keys <<= np.uint64(32)
     keys |= np.arange(scores_BV.shape[1], dtype=np.uint64)
     return keys
+
+
+def pad_right(array_BM: NDArray, k: int, fill: float) -> Any:
+    """(B, k): the array with columns of `fill` behind its own. (numpy.pad costs 50 us a call.)"""
+    width = array_BM.shape[1]
+    if width == k:
+        return array_BM
+    result_BK = np.full((len(array_BM), k), fill, array_BM.dtype)
+    result_BK[:, :width] = array_BM
+    return result_BK
 
 
 def compress(

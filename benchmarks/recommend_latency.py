@@ -1,0 +1,107 @@
+"""What `Recommender.recommend` costs one user, beside the onnxruntime and faiss calls alone.
+
+    python benchmarks/recommend_latency.py BUNDLE DATASET [--requests 2000]
+
+In one process, on one thread, the same users in turn: (a) `recommend(history, k=10)` from raw item
+ids to raw item ids with titles; (b) the same encoded history through the onnxruntime session, and
+a faiss inner-product search for the k best and as many more as the user has seen, already in
+arrays. The overhead is what is between: looking up ids, encoding, filters, ties, the answer.
+"""
+
+import argparse
+import os
+import platform
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from features.encode import encode_histories
+from features.store import Dataset
+from serving.recommender import Recommender
+from serving.sources import ModelSource
+
+K = 10
+WARM_UP = 100
+
+
+def microseconds(call: Callable[[], object]) -> float:
+    start = time.perf_counter_ns()
+    call()
+    return (time.perf_counter_ns() - start) / 1_000
+
+
+def build_flat_index(recommender: Recommender, bundle: Path) -> faiss.Index:
+    spec = recommender.manifest.sources[0]
+    assert spec.kind == "model"
+    vectors = np.load(bundle / spec.vectors, allow_pickle=False).astype(np.float32)
+    index = faiss.IndexFlatIP(spec.dim)
+    index.add(vectors[1:])
+    return index
+
+
+def measure(bundle: Path, dataset: Path, requests: int) -> dict[str, NDArray[np.float64]]:
+    """Microseconds of each request, by what was timed."""
+    recommender = Recommender.load(bundle)
+    source = recommender.pipeline.sources[0]
+    assert isinstance(source, ModelSource), "the first source of the bundle must be a model"
+    index = build_flat_index(recommender, bundle)
+    faiss.omp_set_num_threads(1)
+    data = Dataset.open(dataset)
+    histories = data.histories(data.cases("test"))
+    raw_ids = data.vocabulary("item").to_pylist()
+    rng = np.random.default_rng(0)
+    times: dict[str, list[float]] = {"recommend": [], "onnxruntime": [], "faiss": []}
+    for number in range(requests + WARM_UP):
+        one = histories.take(rng.integers(0, len(histories), 1))
+        items = one.items[one.starts[0] : one.ends[0]]
+        raw = [raw_ids[item - 1] for item in items]
+        encoded = encode_histories(one, source.inputs, source.max_len, recommender.item_table)
+        depth = min(K + len(np.unique(items)), recommender.num_items)
+        query = source.graph.run(None, encoded)[0]
+
+        calls = {
+            "recommend": lambda raw=raw: recommender.recommend(raw, k=K),
+            "onnxruntime": lambda encoded=encoded: source.graph.run(None, encoded),
+            "faiss": lambda query=query, depth=depth: index.search(query, depth),
+        }
+        order = list(calls) if number % 2 else list(reversed(calls))
+        for name in order:
+            elapsed = microseconds(calls[name])
+            if number >= WARM_UP:
+                times[name].append(elapsed)
+    results = {name: np.array(values) for name, values in times.items()}
+    results["bare sum"] = results["onnxruntime"] + results["faiss"]
+    return results
+
+
+def table(times: dict[str, NDArray[np.float64]]) -> str:
+    lines = ["| timed | median, us | p99, us |", "|---|---:|---:|"]
+    for name in ("onnxruntime", "faiss", "bare sum", "recommend"):
+        median, p99 = np.median(times[name]), np.quantile(times[name], 0.99)
+        lines.append(f"| {name} | {median:,.0f} | {p99:,.0f} |")
+    whole, bare = times["recommend"], times["bare sum"]
+    median = np.median(whole) / np.median(bare) - 1
+    p99 = np.quantile(whole, 0.99) / np.quantile(bare, 0.99) - 1
+    lines.append(f"| overhead of recommend over the bare sum | {median:+.0%} | {p99:+.0%} |")
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("dataset", type=Path)
+    parser.add_argument("--requests", type=int, default=2_000)
+    options = parser.parse_args(arguments)
+    times = measure(options.bundle, options.dataset, options.requests)
+    print(f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} CPUs, {platform.machine()}, ", end="")
+    print(f"load {os.getloadavg()[0]:.1f}, {options.requests} requests\n")
+    print(table(times))
+
+
+if __name__ == "__main__":
+    main()
