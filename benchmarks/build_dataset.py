@@ -80,7 +80,7 @@ def report(columns: list[list[float]]) -> str:
         f"| {name} | {statistics.median(values):.2f} | {min(values):.2f} | {max(values):.2f} |"
         for name, values in zip(names, columns, strict=True)
     ]
-    load = os.getloadavg()[0]
+    load = f"load average at the end {os.getloadavg()[0]:.1f}, nice {os.nice(0)}"
     return "\n".join(
         [
             "# MovieLens-1M: events/ to dataset/",
@@ -89,7 +89,7 @@ def report(columns: list[list[float]]) -> str:
             "out; from Parquet to the finished directory, hashes and fsync included.",
             "",
             f"{len(columns[0])} runs, each in a fresh process. {datetime.now(UTC):%Y-%m-%d}, "
-            f"{machine()}, Python {platform.python_version()}; load average at the end {load:.1f}.",
+            f"{machine()}, Python {platform.python_version()}; {load}.",
             "",
             "| | median | least | most |",
             "|---|---|---|---|",

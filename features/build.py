@@ -83,12 +83,15 @@ def build_dataset(events: Path, config: FeatureConfig, out: Path) -> None:
 
 def read_log(path: Path, config: FeatureConfig) -> tuple[pl.DataFrame, int]:
     """The cleaned events, in the log's order, and the number of rows before cleaning."""
-    scanned = check_events(pl.scan_parquet(path), str(path))
-    columns = Events.column_names()
-    if isinstance(config.split, LastSession) and SESSION_ID in scanned.collect_schema():
-        columns.append(SESSION_ID)
-        check_sessions(scanned, str(path))
-    log = scanned.select(columns).collect()
+    scanned = pl.scan_parquet(path)
+    wanted = Events.column_names()
+    if isinstance(config.split, LastSession):
+        wanted.append(SESSION_ID)
+    found = scanned.collect_schema()
+    log = scanned.select(name for name in wanted if name in found).collect()
+    check_events(log, str(path))
+    if SESSION_ID in log.columns:
+        check_sessions(log, str(path))
     kept = keep_behaviours(log.lazy(), config.events).collect()
     if config.duplicates != "exact" or may_repeat(kept.select(Events.column_names())):
         kept = drop_duplicates(kept.lazy(), config.duplicates).collect()
