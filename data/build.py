@@ -7,9 +7,13 @@ ceiling.json     of the synthetic shop only: the best score that any model can r
 """
 
 import json
+import sys
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import assert_never
+
+import polars as pl
 
 from data import log, movielens, synthetic
 from data.config import DataConfig, LogFiles, MovieLens, Synthetic
@@ -36,7 +40,11 @@ def load(config: DataConfig) -> Tables:
 
 
 def build_events(config: DataConfig, out: Path) -> None:
-    """Write the `events` stage of a source to `out`, which must not exist. Raises InputError."""
+    """Write the `events` stage of a source to `out`, which must not exist. Raises InputError.
+
+    Prints one line of counts to stderr.
+    """
+    started = time.perf_counter()
     refuse_existing(out)
     tables = load(config)
     check_events(tables.events, f"source {config.source!r}")
@@ -58,3 +66,19 @@ def build_events(config: DataConfig, out: Path) -> None:
             tables.users.write_parquet(directory / USERS)
         for name, content in tables.documents.items():
             (directory / name).write_text(json.dumps(content, indent=1) + "\n")
+    seconds = time.perf_counter() - started
+    print(f"{out}: {describe(tables)}; {seconds:.1f} s", file=sys.stderr)
+
+
+def describe(tables: Tables) -> str:
+    """One line: events by behaviour, users, items, and the span of time."""
+    counts = tables.events.group_by("event").len().sort("len", "event", descending=True).rows()
+    behaviours = ", ".join(f"{count:,} {event}" for event, count in counts[:8])
+    users, items = tables.events.select(pl.col("user_id", "item_id").n_unique()).row(0)
+    first, last = tables.events.select(
+        first=pl.col("timestamp").min(), last=pl.col("timestamp").max()
+    ).row(0)
+    return (
+        f"{len(tables.events):,} events ({behaviours}) of {users:,} users on {items:,} items, "
+        f"{first:%Y-%m-%d} to {last:%Y-%m-%d}"
+    )

@@ -8,7 +8,7 @@
 
 import hashlib
 import http.client
-import logging
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -20,7 +20,6 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColu
 from features.errors import InputError
 from features.stage import lock
 
-LOG = logging.getLogger(__name__)
 CHUNK = 1 << 16
 TIMEOUT = 30.0
 """Seconds without a byte after which a connection counts as broken."""
@@ -38,7 +37,7 @@ def download(url: str, target: Path, *, md5: str, attempts: int = 5, pause: floa
         raise InputError(f"{target} is damaged: its md5 is not {md5}; delete it and run again")
     part = target.with_name(target.name + ".part")
     with lock(target):
-        LOG.info("downloading %s to %s", url, target)
+        print(f"downloading {url} to {target}", file=sys.stderr)
         _fetch_all(url, part, attempts, pause)
         if (found := file_md5(part)) != md5:
             part.unlink()

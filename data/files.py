@@ -50,7 +50,8 @@ def read_files(
     Columns of ours that are `optional` may be absent. Raises InputError naming the file.
     """
     console = Console(stderr=True)
-    shown = track(paths, "reading", console=console, disable=not console.is_terminal)
+    hidden = not console.is_terminal or len(paths) == 1
+    shown = track(paths, "reading", console=console, disable=hidden)
     return [_read(path, wanted, optional, separator) for path in shown]
 
 

@@ -38,10 +38,14 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
     assert first.sha256 == second.sha256
 
 
-def test_a_log_without_items_has_no_items_file(tmp_path: Path) -> None:
+def test_a_log_without_items_has_no_items_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     log = tmp_path / "log.csv"
     log.write_text("user_id,item_id,timestamp\nada,1,1700000000\n")
     build_events(LogFiles(paths=(str(log),)), tmp_path / "events")
+    said = "1 events (1 interaction) of 1 users on 1 items, 2023-11-14 to 2023-11-14;"
+    assert said in capsys.readouterr().err
     manifest = read_manifest(tmp_path / "events", "events")
     assert list(manifest.files) == ["events.parquet"]
     assert list(manifest.config["raw_files"]) == [str(log)]
