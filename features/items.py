@@ -34,12 +34,12 @@ class ItemSource:
 class ItemTable:
     """N items encoded. Vocabularies and tokenizer know the warm items only."""
 
-    columns: tuple[ItemColumn, ...] = ()
-    arrays: dict[str, NDArray] = field(default_factory=dict)
+    columns: tuple[ItemColumn, ...]
+    arrays: Mapping[str, NDArray]
     """By column name, (N + 1, ...) as `ItemColumn` says."""
-    vocabularies: dict[str, pl.Series] = field(default_factory=dict)
+    vocabularies: Mapping[str, pl.Series]
     """Known values of the category columns: element i has code i + 2."""
-    tokenizers: tuple[Tokenizer, ...] = ()
+    tokenizers: tuple[Tokenizer, ...]
     """The one tokenizer of all text columns; empty where there are none."""
 
 
@@ -68,29 +68,41 @@ def encode_items(
 
     Everything fitted (values, widths, tokenizer) sees the first `num_warm` rows and no others.
     """
-    table = ItemTable(tokenizers=_fit_text(catalogue, num_warm, kinds, config))
-    columns = []
+    texts = [name for name, kind in kinds.items() if kind == "text"]
+    tokenizers: tuple[Tokenizer, ...] = ()
+    if texts:
+        fitted = training_texts(catalogue, num_warm, texts)
+        tokenizers = (fit_tokenizer(fitted, config.tokenizer_size),)
+    vocabularies = {
+        name: fit_values(flat(catalogue[name].head(num_warm)), config.max_values)
+        for name, kind in kinds.items()
+        if kind in ("category", "categories")
+    }
+    columns, arrays = [], {}
     for name, kind in kinds.items():
-        values = catalogue[name]
-        size = 0
+        values, size = catalogue[name], 0
         if kind == "text":
-            (tokenizer,) = table.tokenizers
+            (tokenizer,) = tokenizers
             array = encode_texts(tokenizer, values.to_list(), num_warm, config.max_tokens)
             size = tokenizer.get_vocab_size()
-        elif kind in ("category", "categories"):
-            known = fit_values(flat(values.head(num_warm)), config.max_values)
-            table.vocabularies[name] = known
-            size = len(known) + FIRST_VALUE
-            width = config.max_categories if kind == "categories" else 1
-            array = encode_categories(values, known, num_warm, width)
+        elif name in vocabularies:
+            known = vocabularies[name]
+            array = encode_categories(values, known, num_warm, config.max_categories)
+            size = FIRST_VALUE + len(known)
         elif kind == "numeric":
             array = values.cast(pl.Float32).fill_null(float("nan")).to_numpy()
         else:
             array = values.to_physical().fill_null(0).to_numpy()
-        table.arrays[name] = np.concatenate([_padding(array), array])
         width = array.shape[1] if array.ndim == 2 else 1
         columns.append(ItemColumn(name=name, kind=kind, size=size, width=width))
-    return ItemTable(tuple(columns), table.arrays, table.vocabularies, table.tokenizers)
+        arrays[name] = np.concatenate([_padding(array), array])
+    return ItemTable(tuple(columns), arrays, vocabularies, tokenizers)
+
+
+def training_texts(catalogue: pl.DataFrame, num_warm: int, names: Sequence[str]) -> list[str]:
+    """All texts of the columns `names` of the warm items."""
+    warm = catalogue.head(num_warm)
+    return [text for name in names for text in warm[name].drop_nulls().to_list()]
 
 
 def flat(values: pl.Series) -> pl.Series:
@@ -123,18 +135,3 @@ def encode_categories(
 def _padding(array: NDArray) -> NDArray:
     missing = np.nan if array.dtype == np.float32 else 0
     return np.full((1, *array.shape[1:]), missing, array.dtype)
-
-
-def _fit_text(
-    catalogue: pl.DataFrame, num_warm: int, kinds: Mapping[str, Kind], config: FeatureConfig
-) -> tuple[Tokenizer, ...]:
-    names = [name for name, kind in kinds.items() if kind == "text"]
-    if not names:
-        return ()
-    return (fit_tokenizer(training_texts(catalogue, num_warm, names), config.tokenizer_size),)
-
-
-def training_texts(catalogue: pl.DataFrame, num_warm: int, names: Sequence[str]) -> list[str]:
-    """All texts of the columns `names` of the warm items."""
-    warm = catalogue.head(num_warm)
-    return [text for name in names for text in warm[name].drop_nulls().to_list()]
