@@ -39,7 +39,7 @@ class ItemTable:
     """By column name, (N + 1, ...) as `ItemColumn` says."""
     vocabularies: Mapping[str, pl.Series]
     """Known values of the category columns: element i has code i + 2."""
-    tokenizers: tuple[Tokenizer, ...]
+    tokenizers: Sequence[Tokenizer]
     """The one tokenizer of all text columns; empty where there are none."""
 
 
@@ -69,10 +69,8 @@ def encode_items(
     Everything fitted (values, widths, tokenizer) sees the first `num_warm` rows and no others.
     """
     texts = [name for name, kind in kinds.items() if kind == "text"]
-    tokenizers: tuple[Tokenizer, ...] = ()
-    if texts:
-        fitted = training_texts(catalogue, num_warm, texts)
-        tokenizers = (fit_tokenizer(fitted, config.tokenizer_size),)
+    fitted = training_texts(catalogue, num_warm, texts)
+    tokenizers = [fit_tokenizer(fitted, config.tokenizer_size)] if texts else []
     vocabularies = {
         name: fit_values(flat(catalogue[name].head(num_warm)), config.max_values)
         for name, kind in kinds.items()
@@ -82,9 +80,8 @@ def encode_items(
     for name, kind in kinds.items():
         values, size = catalogue[name], 0
         if kind == "text":
-            (tokenizer,) = tokenizers
-            array = encode_texts(tokenizer, values.to_list(), num_warm, config.max_tokens)
-            size = tokenizer.get_vocab_size()
+            array = encode_texts(tokenizers[0], values.to_list(), num_warm, config.max_tokens)
+            size = tokenizers[0].get_vocab_size()
         elif name in vocabularies:
             known = vocabularies[name]
             array = encode_categories(values, known, num_warm, config.max_categories)
