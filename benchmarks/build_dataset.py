@@ -68,7 +68,7 @@ def machine() -> str:
     return f"{len(models)} vCPU {models[0]}, {memory:.0f} GiB"
 
 
-def report(columns: list[list[float]]) -> str:
+def report(columns: list[list[float]], note: str) -> str:
     """The measurements as Markdown."""
     names = (
         "`build_dataset`, wall, s",
@@ -80,7 +80,7 @@ def report(columns: list[list[float]]) -> str:
         f"| {name} | {statistics.median(values):.2f} | {min(values):.2f} | {max(values):.2f} |"
         for name, values in zip(names, columns, strict=True)
     ]
-    load = f"load average at the end {os.getloadavg()[0]:.1f}, nice {os.nice(0)}"
+    load = f"load average at the end {os.getloadavg()[0]:.1f}"
     return "\n".join(
         [
             "# MovieLens-1M: events/ to dataset/",
@@ -89,7 +89,7 @@ def report(columns: list[list[float]]) -> str:
             "out; from Parquet to the finished directory, hashes and fsync included.",
             "",
             f"{len(columns[0])} runs, each in a fresh process. {datetime.now(UTC):%Y-%m-%d}, "
-            f"{machine()}, Python {platform.python_version()}; {load}.",
+            f"{machine()}, Python {platform.python_version()}; {load}. {note}",
             "",
             "| | median | least | most |",
             "|---|---|---|---|",
@@ -106,13 +106,14 @@ def report(columns: list[list[float]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=9)
+    parser.add_argument("--note", default="", help="A sentence on the machine's other work.")
     parser.add_argument("--events", type=Path)
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     if arguments.out:
         once(arguments.events, arguments.out)
         return
-    text = report(measure(arguments.runs))
+    text = report(measure(arguments.runs), arguments.note)
     Path(__file__).with_suffix(".md").write_text(text)
     print(text)
 
