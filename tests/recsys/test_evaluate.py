@@ -1,6 +1,7 @@
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -176,6 +177,9 @@ def test_the_size_of_a_block_changes_nothing(
     found, expected = json.loads(again.to_json()), json.loads(shop.report.to_json())
     assert found["systems"] == expected["systems"]
     assert found["cuts"] == expected["cuts"]
+    for name in ("per_user.parquet", "predictions.parquet"):
+        files = [pl.read_parquet(path / name) for path in (tmp_path / "r", shop.report_dir)]
+        assert files[0].equals(files[1])
 
 
 def test_cuts_add_up_to_the_whole(shop: Shop) -> None:
@@ -248,7 +252,7 @@ def test_a_bundle_of_another_split_is_told_of(shop: Shop, tmp_path: Path) -> Non
     ],
 )
 def test_bad_requests_are_refused(
-    shop: Shop, tmp_path: Path, options: dict[str, tuple], fault: str
+    shop: Shop, tmp_path: Path, options: dict[str, Any], fault: str
 ) -> None:
     with pytest.raises(InputError, match=fault):
         evaluate(shop.bundle, shop.dataset, tmp_path / "r", **options)
