@@ -49,7 +49,10 @@ class Toy:
         return [int(item) for item in order[:k] if scores[item] > -np.inf]
 
 
-def write_encoder(path: Path, vectors: NDArray[np.float16]) -> None:
+def write_encoder(path: Path, vectors: NDArray[np.float16], poisoned: int | None) -> None:
+    table = vectors.astype(np.float32)
+    if poisoned is not None:
+        table[poisoned] = np.nan
     graph = helper.make_graph(
         [
             helper.make_node("Gather", ["table", "items"], ["embedded"]),
@@ -59,7 +62,7 @@ def write_encoder(path: Path, vectors: NDArray[np.float16]) -> None:
         [helper.make_tensor_value_info("items", TensorProto.INT64, ["batch", "length"])],
         [helper.make_tensor_value_info("history", TensorProto.FLOAT, ["batch", vectors.shape[1]])],
         [
-            numpy_helper.from_array(vectors.astype(np.float32), "table"),
+            numpy_helper.from_array(table, "table"),
             numpy_helper.from_array(np.array([1]), "axis"),
         ],
     )
@@ -74,7 +77,9 @@ def write_toy(
     dim: int = 8,
     sources: tuple[str, ...] = ("model", "item_knn", "popularity"),
     vectors: NDArray[np.float16] | None = None,
+    poisoned: int | None = None,
 ) -> Toy:
+    """poisoned: an item that makes the encoder give nan."""
     rng = np.random.default_rng(7)
     if vectors is None:
         vectors = rng.standard_normal((num_items + 1, dim)).astype(np.float16)
@@ -126,7 +131,7 @@ def write_toy(
     )
     raw_ids = rows * 10
     with write_bundle(out) as directory:
-        write_encoder(directory / "model.encoder.onnx", vectors)
+        write_encoder(directory / "model.encoder.onnx", vectors, poisoned)
         np.save(directory / "model.vectors.npy", vectors)
         indptr = np.concatenate([[0], np.arange(num_items + 1) * width])
         np.save(directory / "item_knn.indptr.npy", indptr)

@@ -209,6 +209,18 @@ def test_neighbours_vote_for_the_history(tmp_path: Path, make_toy: Callable) -> 
         )
 
 
+def test_a_model_that_gives_nan_is_passed_over(tmp_path: Path, make_toy: Callable) -> None:
+    toy = make_toy(tmp_path / "bundle", sources=("model", "popularity"), poisoned=7)
+    recommender = Recommender.load(toy.path)
+    answer = recommender.recommend([10, 70], k=5)
+    assert {item.source for item in answer.items} == {"popularity"}
+    assert answer.degraded == ("no_candidates",)
+    lists = [[1, 7], [1, 2]]
+    found = recommender.rank(Histories.of(lists), k=5, at=np.zeros(2, np.int64))
+    assert found.sources.tolist() == [[1] * 5, [0] * 5]
+    assert found.items[1].tolist() == toy.best([1, 2], 5)
+
+
 def test_many_threads_get_the_answers_of_one(toy: Any, recommender: Recommender) -> None:
     lists = random_histories(40, toy.num_items)
     expected = [recommender.recommend(raw(history)) for history in lists]
