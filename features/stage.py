@@ -89,8 +89,10 @@ def lock(out: Path) -> Iterator[None]:
     with path.open("w") as stream:
         if not _acquired(stream, path):
             raise InputError(f"{out} is being written by another process: wait for it")
-        yield
-        path.unlink(missing_ok=True)
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
 
 
 def refuse_existing(out: Path) -> None:
@@ -144,7 +146,9 @@ def read_manifest(directory: Path, kind: str) -> StageManifest:
     """
     path = directory / MANIFEST
     if not path.is_file():
-        raise InputError(f"{directory} is not a {kind} directory: it has no {MANIFEST}")
+        raise InputError(
+            f"{directory} has no {MANIFEST}: expected a directory of the stage `{kind}`"
+        )
     text = path.read_bytes()
     try:
         content = json.loads(text)
@@ -165,7 +169,7 @@ def read_manifest(directory: Path, kind: str) -> StageManifest:
             f"build the directory again"
         )
     if found != kind:
-        raise InputError(f"{directory} is a {found} directory, expected a {kind} directory")
+        raise InputError(f"{directory} holds the stage `{found}`, expected `{kind}`")
     return manifest
 
 

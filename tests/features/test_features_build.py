@@ -193,7 +193,7 @@ def test_settings_that_do_not_fit_the_log_are_refused(
 def test_unusable_events_directories_are_refused(
     build_events: BuildEvents, build: Build, tmp_path: Path, random_log: Random
 ) -> None:
-    with pytest.raises(InputError, match="is not a events directory"):
+    with pytest.raises(InputError, match="of the stage `events`"):
         build(tmp_path)
     log = random_log(0)
     with pytest.raises(InputError, match="are older than the same user's row"):

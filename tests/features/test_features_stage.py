@@ -85,7 +85,7 @@ def test_a_writer_that_finishes_between_check_and_lock_is_not_overwritten(
     ("edit", "message"),
     [
         (lambda c: c | {"format_version": 99}, "has format version 99, this release reads 1"),
-        (lambda c: c | {"kind": "bundle"}, "is a bundle directory, expected a run directory"),
+        (lambda c: c | {"kind": "bundle"}, "holds the stage `bundle`, expected `run`"),
         (lambda c: {k: v for k, v in c.items() if k != "files"}, "is damaged .*build the direct"),
     ],
 )
@@ -105,7 +105,7 @@ def test_a_truncated_manifest_and_a_bare_directory_are_refused(tmp_path: Path) -
     path.write_bytes(path.read_bytes()[:40])
     with pytest.raises(InputError, match=r"manifest.json is damaged"):
         read_manifest(tmp_path / "out", "run")
-    with pytest.raises(InputError, match=r"it has no manifest.json"):
+    with pytest.raises(InputError, match=r"has no manifest.json"):
         read_manifest(tmp_path, "run")
 
 
