@@ -12,6 +12,7 @@ Shape suffixes: R ranges, W windows, B windows of a batch, L positions.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -22,7 +23,9 @@ from features.errors import InputError
 from features.layout import DatasetSchema
 from features.store import Dataset
 from recsys.models.interface import HistoryBatch
-from recsys.training.config import TrainConfig
+
+if TYPE_CHECKING:
+    from recsys.training.config import TrainConfig
 
 BATCHES_PER_POOL = 16
 """More: less padding, and batches that differ more in length from each other."""
@@ -75,7 +78,7 @@ class TrainingBatches:
 
     dataset: Dataset
     windows: Histories
-    config: TrainConfig
+    config: "TrainConfig"
     inputs: tuple[str, ...]
     """Model inputs, by the names of `features.encode`."""
     rank: int
@@ -85,7 +88,7 @@ class TrainingBatches:
     def of(
         cls,
         dataset: Dataset,
-        config: TrainConfig,
+        config: "TrainConfig",
         model_inputs: tuple[str, ...],
         max_len: int,
         ranks: tuple[int, int] = (0, 1),

@@ -8,7 +8,6 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -16,7 +15,6 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
-    TaskID,
     TextColumn,
     TimeRemainingColumn,
 )
@@ -39,72 +37,84 @@ def keep_until(path: Path, step: int) -> None:
         path.write_text("".join(line for line in lines if json.loads(line)["step"] <= step))
 
 
-@dataclass(slots=True)
 class Journal:
-    """The record of one run. Made by `open_journal`."""
+    """Counts, and tells nobody: what the ranks other than the first need."""
 
-    metrics: Path
-    board: SummaryWriter
-    bar: Progress
-    task: TaskID
-    updated: float = 0.0
-    events: int = 0
-    """Targets since the last validation."""
-    since: float = 0.0
-    """When that was."""
-    score: str = "-"
+    def __init__(self) -> None:
+        self.events = 0
+        """Targets since the last validation."""
+        self.since = time.monotonic()
 
     def start(self, step: int, num_steps: int) -> None:
         """Begin at `step` of `num_steps`."""
-        keep_until(self.metrics, step)
         self.since = time.monotonic()
-        self.bar.update(self.task, total=num_steps, completed=step)
 
     def step(self, step: int, loss: Tensor, batch: HistoryBatch) -> None:
-        """Count a step, and now and then move the bar."""
+        """Count a step."""
         assert batch.targets is not None, "a training batch has targets"
         self.events += int((batch.targets > 0).sum())
-        if time.monotonic() - self.updated < SECONDS_PER_UPDATE:
-            return
-        self.updated = time.monotonic()
-        text = (
-            f"loss {loss.item():.3f}  score {self.score}  {self.events_per_second():,.0f} events/s"
-        )
-        self.bar.update(self.task, completed=step, text=text)
 
     def events_per_second(self) -> float:
         """Targets a second since the last validation, of this rank."""
         return self.events / max(time.monotonic() - self.since, 1e-9)
 
     def validation(self, progress: RunProgress, epoch: float, scores: Mapping[str, float]) -> None:
-        """Record the scores of a validation."""
+        """Take note of the scores of a validation."""
+        self.events, self.since = 0, time.monotonic()
+
+
+class WrittenJournal(Journal):
+    """The record of one run. Made by `open_journal`."""
+
+    def __init__(self, metrics: Path, board: SummaryWriter, bar: Progress) -> None:
+        super().__init__()
+        self.metrics, self.board, self.bar = metrics, board, bar
+        self.task = bar.add_task("", total=None, text="")
+        self.updated, self.best = 0.0, "-"
+
+    def start(self, step: int, num_steps: int) -> None:
+        """Drop what a killed process had written after `step`, and draw the bar."""
+        super().start(step, num_steps)
+        keep_until(self.metrics, step)
+        self.bar.update(self.task, total=num_steps, completed=step)
+
+    def step(self, step: int, loss: Tensor, batch: HistoryBatch) -> None:
+        """Count a step, and now and then move the bar."""
+        super().step(step, loss, batch)
+        if time.monotonic() - self.updated < SECONDS_PER_UPDATE:
+            return
+        self.updated = time.monotonic()
+        speed = f"{self.events_per_second():,.0f} events/s"
+        text = f"loss {loss.item():.3f}  best {self.best}  {speed}"
+        self.bar.update(self.task, completed=step, text=text)
+
+    def validation(self, progress: RunProgress, epoch: float, scores: Mapping[str, float]) -> None:
+        """Record the scores: a line for people, one of JSON, and TensorBoard."""
+        super().validation(progress, epoch, scores)
         record = {
             "step": progress.step,
             "epoch": round(epoch, 3),
             **{name: round(value, 6) for name, value in scores.items()},
-            "events_per_second": round(self.events_per_second()),
             "seconds": round(progress.seconds, 1),
         }
         with self.metrics.open("a") as stream:
             stream.write(json.dumps(record) + "\n")
         for name, value in scores.items():
             self.board.add_scalar(name, value, progress.step)
-        self.score = f"{progress.best_score:.4f}"
-        best = "  best" if progress.best_step == progress.step else ""
-        shown = "  ".join(f"{name} {value:.4f}" for name, value in scores.items())
+        self.best = f"{progress.best_score:.4f}"
+        mark = "  best" if progress.best_step == progress.step else ""
+        shown = "  ".join(f"{name} {value:,.5g}" for name, value in scores.items())
         self.bar.console.print(
-            f"epoch {epoch:g}  step {progress.step}  {shown}  "
-            f"{record['events_per_second']:,} events/s  {record['seconds']:.0f} s{best}",
+            f"epoch {epoch:g}  step {progress.step}  {shown}  {record['seconds']:.0f} s{mark}",
             highlight=False,
             soft_wrap=True,
         )
-        self.events, self.since = 0, time.monotonic()
 
 
 @contextmanager
-def open_journal(directory: Path, *, shown: bool) -> Iterator[Journal]:
-    """A journal in `directory`; the bar is drawn on a terminal only, and nothing unless `shown`."""
-    console = Console(stderr=True, quiet=not shown)
+def open_journal(directory: Path) -> Iterator[Journal]:
+    """A journal in `directory`; the bar is drawn on a terminal only."""
+    console = Console(stderr=True)
     bar = Progress(
         BarColumn(),
         MofNCompleteColumn(),
@@ -114,4 +124,4 @@ def open_journal(directory: Path, *, shown: bool) -> Iterator[Journal]:
         disable=not console.is_terminal,
     )
     with SummaryWriter(directory / TENSORBOARD) as board, bar:
-        yield Journal(directory / METRICS, board, bar, bar.add_task("", total=None, text=""))
+        yield WrittenJournal(directory / METRICS, board, bar)

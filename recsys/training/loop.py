@@ -84,7 +84,11 @@ def fit(
         progress.seconds = time.monotonic() - started
         if due:
             steps = (progress.step - 1) % steps_per_validation + 1
-            scores = {"loss": loss_sum.item() / steps, **task.validate(model)}
+            scores = {
+                "loss": loss_sum.item() / steps,
+                "events_per_second": journal.events_per_second(),
+                **task.validate(model),
+            }
             loss_sum.zero_()
             judge(progress, scores, checkpoints, model)
             journal.validation(progress, progress.step / epoch, scores)

@@ -39,7 +39,7 @@ from recsys.models.interface import Retriever
 from recsys.training.batches import TrainingBatches
 from recsys.training.checkpoint import Checkpoints, Progress, replace_file
 from recsys.training.config import TrainConfig
-from recsys.training.journal import open_journal
+from recsys.training.journal import Journal, open_journal
 from recsys.training.loop import Task, fit
 from recsys.training.negatives import objective_of_step
 from recsys.training.validation import Validation
@@ -162,7 +162,8 @@ def run_loop(
         model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
     )
     checkpoints = Checkpoints(directory, writes=fabric.is_global_zero)
-    with open_journal(directory, shown=fabric.is_global_zero) as journal:
+    opened = open_journal(directory) if fabric.is_global_zero else nullcontext(Journal())
+    with opened as journal:
         return fit(fabric, model, optimizer, task, journal, checkpoints, config)
 
 
