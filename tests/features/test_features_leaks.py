@@ -219,7 +219,7 @@ def test_a_fault_in_the_code_stops_the_build_and_leaves_nothing(
     with pytest.raises(LeakError, match=message):
         build(events)
     left = {path.name for path in events.parent.iterdir()}
-    assert left == {"events", ".dataset.lock"}  # neither a dataset nor a part of one
+    assert left == {"events"}  # neither a dataset nor a part of one
 
 
 def test_every_build_ends_with_the_proof(
