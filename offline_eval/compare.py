@@ -17,8 +17,7 @@ from offline_eval.hypotheses import holm, minimal_detectable_effect, permutation
 from offline_eval.records import PER_USER_FILE
 from offline_eval.report import Report, label, read_report
 from offline_eval.significance import Difference, paired_difference
-
-NOT_METRICS = ("system", "user_id", "history_length", "num_targets")
+from offline_eval.table import main_metrics
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,8 +74,9 @@ def compare(
     resamples: int = 1_000,
     seed: int = 0,
 ) -> RunComparison:
-    """Compare a system of two report directories, paired by user.
+    """Compare a system of two report directories, paired by user, on the main metrics.
 
+    Few metrics, because Holm's correction asks more of each the more there are.
     Raises InputError where the protocols differ, naming the parts, unless that is allowed; also
     where the reports are over different users, or a file is damaged.
     """
@@ -93,8 +93,9 @@ def compare(
             f"{first} has {len(tables[0])} users and {second} has {len(tables[1])}, not the same "
             "ones: a paired comparison needs both systems on every user"
         )
-    names = [name for name in tables[0].columns if name in tables[1].columns]
-    names = [name for name in names if name not in NOT_METRICS]
+    names = [name for name in main_metrics(reports[0])[0] if name in tables[0].columns]
+    if missing := [name for name in names if name not in tables[1].columns]:
+        raise InputError(f"{second} has no {', '.join(map(label, missing))}: use equal cut-offs")
     values = [
         {name: table[name].to_numpy().astype(np.float64) for name in names} for table in tables
     ]

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from offline_eval.report import CutEstimate, Report, label
+from offline_eval.report import MEANINGS, CutEstimate, Report, label
 from offline_eval.table import interval, shown
 
 
@@ -28,6 +28,8 @@ def markdown(report: Report) -> str:
     lines += [f"- Note: {note}" for note in report.notes]
     for family, names in metric_families(report.metrics).items():
         lines += ["", f"## {label(family)}", "", *_rows(report, names)]
+        if family in MEANINGS:
+            lines += ["", MEANINGS[family]]
     lines += ["", "Brackets: 95 % interval over users. A dash: undefined for every user.", ""]
     for cut, groups in report.cut_groups().items():
         lines += [f"## By {cut}", "", *_cut_rows(report, groups), ""]

@@ -10,7 +10,7 @@ from importlib.resources import files
 from typing import Any
 
 from offline_eval.markdown import metric_families
-from offline_eval.report import Report, System, label
+from offline_eval.report import MEANINGS, Report, System, label
 from offline_eval.significance import Estimate
 from offline_eval.table import interval, main_metrics, shown
 
@@ -129,7 +129,8 @@ def _row(system: System, found: Estimate, axis: tuple[float, float], best: float
 def _tables(report: Report) -> Iterable[str]:
     yield '<h2>All figures</h2><div class="tables">'
     for family, names in metric_families(report.metrics).items():
-        yield f'<section class="card"><h3>{escape(label(family))}</h3><div class="scroll"><table>'
+        yield f'<section class="card"><h3>{escape(label(family))}</h3>'
+        yield f'<p class="legend">{escape(MEANINGS.get(family, ""))}</p><div class="scroll"><table>'
         yield _cells("th", ["system", *(label(name) for name in names)])
         for system in report.systems:
             cells = [_cell(system.estimates.get(name)) for name in names]

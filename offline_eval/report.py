@@ -23,7 +23,24 @@ LABELS: Mapping[str, str] = {
     "map": "MAP",
     "auc": "AUC",
     "coverage": "Coverage",
+    "gini": "Gini",
+    "novelty": "Novelty (bits)",
+    "popularity": "Popularity",
 }
+MEANINGS: Mapping[str, str] = {
+    "hit_rate": "Share of users with at least one target among the first k.",
+    "recall": "Share of a user's targets among the first k.",
+    "ndcg": "Gain 1 / log2(rank + 1) of each hit, divided by the best that k ranks allow.",
+    "mrr": "1 / rank of the first hit, 0 where the first k hold none.",
+    "map": "Mean precision at the ranks of the hits, divided by the best that k ranks allow.",
+    "auc": "Chance that a target stands above an item that is none; 0.5 is a random order.",
+    "coverage": "Share of the catalogue that at least one list shows.",
+    "gini": "Inequality of exposure: 0 all items equally often, near 1 a few items only.",
+    "novelty": "Mean -log2 of the shown items' share of training events: rare items are novel.",
+    "popularity": "Training events of the shown items, in units of the average item's.",
+}
+EXPOSURE = ("coverage", "gini", "novelty", "popularity")
+"""Metrics that say what is shown, not whether it is right: higher need not be better."""
 Kind = Literal["bundle", "stage", "baseline"]
 """bundle: what ships, all steps. stage: the bundle cut short. baseline: what it must beat."""
 
@@ -35,7 +52,8 @@ def label(name: str) -> str:
     ('NDCG@10', 'AUC')
     """
     metric, at, k = name.partition("@")
-    return LABELS.get(metric, metric) + at + k
+    name = LABELS.get(metric, metric)
+    return name.replace(" (", f"{at}{k} (") if "(" in name else name + at + k
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

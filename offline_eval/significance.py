@@ -37,6 +37,11 @@ class Estimate:
     """Users left out because the metric has no value (nan) for them."""
 
 
+def single_figure(value: float) -> Estimate:
+    """A figure of all users together that has no interval here."""
+    return Estimate(value, math.nan, math.nan, 0, 0)
+
+
 @dataclass(frozen=True, slots=True)
 class Difference:
     """Mean paired difference, first system minus second, with its 95 % interval."""

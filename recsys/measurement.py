@@ -19,6 +19,7 @@ from rich.progress import Progress
 from features.store import Dataset
 from offline_eval.beyond_accuracy import ItemCounts
 from offline_eval.cuts import by_history_length, by_popularity, cut_block, cut_values
+from offline_eval.exposure import gini, novelty, popularity_bias
 from offline_eval.hits import find_hits
 from offline_eval.metrics import Floats
 from offline_eval.records import (
@@ -29,7 +30,12 @@ from offline_eval.records import (
     user_rows,
 )
 from offline_eval.report import Comparison, CutEstimate, System
-from offline_eval.significance import Estimate, estimate_means, paired_difference
+from offline_eval.significance import (
+    Estimate,
+    estimate_means,
+    paired_difference,
+    single_figure,
+)
 from offline_eval.task import Task, flat_rows
 from recsys.contestants import Contestant
 
@@ -58,8 +64,9 @@ class Measurement:
         self.cuts: list[CutEstimate] = []
         training = self.data.training_histories()
         _, rows = flat_rows(training.starts, training.ends)
-        events_V = np.bincount(training.items[rows], minlength=self.data.schema.num_items + 1)
-        self._cuts = [by_history_length(self.task), by_popularity(self.task, events_V)]
+        num_items = self.data.schema.num_items
+        self._events_V = np.bincount(training.items[rows], minlength=num_items + 1)
+        self._cuts = [by_history_length(self.task), by_popularity(self.task, self._events_V)]
         self._values: list[Mapping[str, Floats]] = []
         self._item_ids = self.data.vocabulary("item")
         self._user_ids = self.data.vocabulary("user").take(pa.array(self.task.users))
@@ -92,6 +99,9 @@ class Measurement:
         start = 0
         for block in self.task.blocks(self._block):
             values, lists = contestant.answer(block)
+            top = lists[:, : self.main_k]
+            values[f"novelty@{self.main_k}"] = novelty(top, self._events_V)
+            values[f"popularity@{self.main_k}"] = popularity_bias(top, self._events_V)
             parts.append(values)
             user_ids = self._user_ids.slice(start, len(block))
             hits = find_hits(lists, block.truth)
@@ -110,6 +120,7 @@ class Measurement:
         values = _joined(parts)
         estimates = self._estimates(values)
         estimates |= {f"coverage@{k}": counts.coverage() for k, counts in shown.items()}
+        estimates[f"gini@{self.main_k}"] = single_figure(gini(shown[self.main_k].counts_V))
         self.systems.append(System(name=contestant.name, kind=contestant.kind, estimates=estimates))
         self.cuts += [
             CutEstimate(cut=cut, group=group, system=contestant.name, metric=name, estimate=found)

@@ -12,6 +12,9 @@ from features.errors import InputError
 from offline_eval.markdown import markdown
 from offline_eval.page import page
 from offline_eval.report import (
+    EXPOSURE,
+    LABELS,
+    MEANINGS,
     METRICS_FILE,
     Comparison,
     CutEstimate,
@@ -19,6 +22,7 @@ from offline_eval.report import (
     System,
     read_report,
 )
+from offline_eval.scorecard import METRICS
 from offline_eval.significance import Difference, Estimate
 from offline_eval.table import main_metrics, print_report
 
@@ -109,6 +113,10 @@ def test_markdown_has_every_figure() -> None:
     assert "none" not in text  # no target is in that group
     for line in text.splitlines():
         assert line.count("|") in (0, 3, 4, 6)
+
+
+def test_every_metric_of_an_evaluation_is_explained() -> None:
+    assert set(MEANINGS) == set(LABELS) >= {*METRICS, *EXPOSURE}
 
 
 class Tags(HTMLParser):
