@@ -1,7 +1,7 @@
 """The history encoder as an ONNX graph, and how far onnxruntime's numbers are from torch's.
 
 Opset 23 and not less: its attention is one operator, a tenth faster, and for a model that masks
-padding a history of padding alone gives nan in onnxruntime below it. Parity is measured on such too.
+padding, below it a history of padding alone gives nan in onnxruntime. Parity covers that case.
 """
 
 import logging

@@ -1,5 +1,6 @@
 """Exported bundles answer with the model's own numbers, and come out the same again."""
 
+import shutil
 import subprocess
 import sys
 import time
@@ -133,10 +134,8 @@ def test_a_ranker_is_trained_and_served(inputs: Any, bundle: Path, tmp_path: Pat
     assert (plain.items != together.items).any()
 
 
-def test_a_killed_export_leaves_nothing_that_loads(
-    inputs: Any, bundle: Path, tmp_path: Path
-) -> None:
-    out = tmp_path / "bundle"
+def start_export(inputs: Any, out: Path) -> subprocess.Popen:
+    """Export in a process of its own; returns when the imports are done."""
     code = (
         "import sys; from pathlib import Path; import recsys.export.model\n"
         "from recsys.export.bundle import export\n"
@@ -148,18 +147,50 @@ def test_a_killed_export_leaves_nothing_that_loads(
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE)
     assert process.stdout is not None
     process.stdout.readline()
+    return process
+
+
+def kill(process: subprocess.Popen) -> None:
+    process.kill()
+    assert process.stdout is not None
+    process.stdout.close()
+    process.wait()
+
+
+def test_a_killed_export_leaves_nothing_that_loads(
+    inputs: Any, bundle: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "bundle"
+    process = start_export(inputs, out)
     partial = partial_path(out)
     while not (partial / "model.vectors.npy").exists():
         time.sleep(0.01)
-    process.kill()
-    process.stdout.close()
-    process.wait()
+    kill(process)
     assert not out.exists()
     with pytest.raises(BundleError, match="missing"):
         Recommender.load(partial)
     export(inputs.run, inputs.dataset, ExportConfig(), out)
     assert (out / SEAL).read_text() == (bundle / SEAL).read_text()
     assert not partial.exists()
+
+
+@pytest.mark.slow
+def test_ten_kills_at_random_moments(inputs: Any, bundle: Path, tmp_path: Path) -> None:
+    out = tmp_path / "bundle"
+    started = time.monotonic()
+    with start_export(inputs, out) as undisturbed:
+        assert undisturbed.wait() == 0
+    duration = time.monotonic() - started
+    for share in np.random.default_rng(0).random(10):
+        shutil.rmtree(out, ignore_errors=True)
+        process = start_export(inputs, out)
+        time.sleep(duration * share)
+        kill(process)
+        if out.exists():
+            assert (out / SEAL).read_text() == (bundle / SEAL).read_text()
+    shutil.rmtree(out, ignore_errors=True)
+    export(inputs.run, inputs.dataset, ExportConfig(), out)
+    assert (out / SEAL).read_text() == (bundle / SEAL).read_text()
 
 
 def test_a_run_on_another_dataset_is_refused(inputs: Any, bundle: Path, tmp_path: Path) -> None:
