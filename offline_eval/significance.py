@@ -14,14 +14,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from offline_eval.metrics import Floats
+from offline_eval.metrics import Bools, Floats
 
 LEVEL = 0.95
 """Confidence of every interval here."""
 BLOCK = 1 << 13
 """Users weighed at a time: bounds memory at S x BLOCK floats."""
 WEIGHTS = np.repeat(np.arange(6), (94, 95, 46, 16, 4, 1)).astype(np.float32)
-"""A byte indexes this table: Poisson(1) to 1/256, with mean and variance exactly 1."""
+"""Weight by random byte: Poisson(1) to 1/256, with mean and variance exactly 1."""
+EDGES = np.flatnonzero(np.diff(WEIGHTS)).astype(np.uint8) + 1
+"""Bytes at which the weight goes up by 1: comparing is twice as fast as looking up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,19 +70,41 @@ def normal_interval(value: float, standard_error: float) -> tuple[float, float]:
 def resampled_means(values_UM: Floats, resamples: int, seed: int) -> NDArray[np.float64]:
     """Bootstrap means over users, (S, M). nan values take no part; no defined user gives nan."""
     defined_UM = ~np.isnan(values_UM)
-    known_UM = np.where(defined_UM, values_UM, 0.0).astype(np.float32)
+    masks_UD, mask_M = _distinct_columns(defined_UM)
+    known_UC = np.concatenate([np.where(defined_UM, values_UM, 0.0), masks_UD], axis=1)
+    known_UC = known_UC.astype(np.float32)
     stream = np.random.SFC64(seed)
-    sums_SM = np.zeros((resamples, values_UM.shape[1]))
-    weights_SM = np.zeros_like(sums_SM)
-    for start in range(0, len(values_UM), BLOCK):
-        users = min(BLOCK, len(values_UM) - start)
-        raw = stream.random_raw(-(-resamples * users // 8)).view(np.uint8)[: resamples * users]
-        weights_SU = WEIGHTS[raw].reshape(resamples, users)
-        sums_SM += weights_SU @ known_UM[start : start + users]
-        weights_SM += weights_SU @ defined_UM[start : start + users].astype(np.float32)
+    totals_SC = np.zeros((resamples, known_UC.shape[1]))
+    for start in range(0, len(known_UC), BLOCK):
+        part_UC = known_UC[start : start + BLOCK]
+        weights = draw_weights(stream, resamples * len(part_UC))
+        totals_SC += weights.reshape(resamples, len(part_UC)) @ part_UC
+    sums_SM, weights_SD = np.split(totals_SC, [values_UM.shape[1]], axis=1)
+    weights_SM = weights_SD[:, mask_M]
     means_SM = np.full_like(sums_SM, np.nan)
     np.divide(sums_SM, weights_SM, out=means_SM, where=weights_SM > 0)
     return means_SM
+
+
+def draw_weights(stream: np.random.SFC64, count: int) -> NDArray[np.float32]:
+    """The next `count` weights: `WEIGHTS` of a random byte each."""
+    raw = stream.random_raw(-(-count // 8)).view(np.uint8)[:count]
+    weights = np.zeros(count, np.uint8)
+    for edge in EDGES:
+        weights += raw >= edge
+    return weights.astype(np.float32)
+
+
+def _distinct_columns(flags_UM: Bools) -> tuple[Bools, list[int]]:
+    """The different columns, (U, D), and which of them each of the M columns is."""
+    distinct: list[Bools] = []
+    which: list[int] = []
+    for flags_U in flags_UM.T:
+        same = [d for d, known in enumerate(distinct) if np.array_equal(known, flags_U)]
+        if not same:
+            distinct.append(flags_U)
+        which.append(same[0] if same else len(distinct) - 1)
+    return np.stack(distinct, axis=1), which
 
 
 def estimate_means(values_UM: Floats, *, resamples: int = 1000, seed: int = 0) -> list[Estimate]:

@@ -4,6 +4,7 @@ import pytest
 from offline_eval.significance import (
     WEIGHTS,
     Difference,
+    draw_weights,
     estimate_means,
     paired_difference,
     resampled_means,
@@ -14,6 +15,12 @@ def test_the_weights_have_mean_and_variance_one() -> None:
     assert len(WEIGHTS) == 256
     assert WEIGHTS.mean() == 1
     assert WEIGHTS.var() == 1
+
+
+def test_weights_are_the_table_of_the_bytes() -> None:
+    count = 1_000_003
+    raw = np.random.SFC64(4).random_raw(count // 8 + 1).view(np.uint8)[:count]
+    np.testing.assert_array_equal(draw_weights(np.random.SFC64(4), count), WEIGHTS[raw])
 
 
 def test_the_spread_of_resampled_means_is_the_standard_error() -> None:
