@@ -113,7 +113,7 @@ class Recommender:
     def title(self, raw_item_id: RawId) -> str | None:
         """What to call an item; None for one without a title or unknown to the bundle."""
         item = self._catalogue.dense.get(raw_item_id)
-        return None if item is None else self._catalogue.title(item)
+        return None if item is None else self._catalogue.show(item).title
 
     def parse_item_id(self, text: str) -> RawId:
         """A raw item id typed by a person; raises RequestError where it cannot be one."""
@@ -244,18 +244,11 @@ class Recommender:
         degraded: tuple[str, ...],
         unknown: int,
     ) -> Recommendations:
-        catalogue, names = self._catalogue, self.source_names
-        answer = tuple(
-            Recommendation(
-                catalogue.raw_ids[item],
-                score,
-                names[source],
-                catalogue.title(item),
-                catalogue.row(item),
-            )
-            for item, score, source in zip(
-                items.tolist(), scores.tolist(), sources.tolist(), strict=True
-            )
-            if item
-        )
-        return Recommendations(answer, self.bundle_version, degraded, unknown)
+        show, names = self._catalogue.show, self.source_names
+        columns = (items.tolist(), scores.tolist(), sources.tolist())
+        answer = []
+        for item, score, source in zip(*columns, strict=True):
+            if item:
+                raw, title, row = show(item)
+                answer.append(Recommendation(raw, score, names[source], title, row))
+        return Recommendations(tuple(answer), self.bundle_version, degraded, unknown)

@@ -63,9 +63,7 @@ class RequestReader:
             raw_ids, timestamps, events = self._columns(history)
         else:
             raw_ids, timestamps, events = [*history], None, None
-        self._catalogue.check_types(raw_ids)
-        dense = self._catalogue.dense
-        items = np.array([dense.get(raw, 0) for raw in raw_ids], np.int64)
+        items = self._catalogue.translate(raw_ids)
         last = self._cutoff if timestamps is None else int(timestamps[-1])
         moment = last if at is None else microseconds(at)
         if timestamps is None:

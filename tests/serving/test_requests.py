@@ -1,5 +1,6 @@
 """Requests: what is understood, and what is refused in the caller's terms."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -7,6 +8,8 @@ import numpy as np
 import polars as pl
 import pytest
 
+from features.layout import DatasetSchema
+from serving.catalogue import Catalogue
 from serving.errors import RequestError
 from serving.recommender import Recommender
 
@@ -61,6 +64,7 @@ def test_numpy_ids_are_ids(recommender: Recommender) -> None:
         ([10, None], "are int, got NoneType"),
         ([10, 20.0], "are int, got float"),
         ([True], "are int, got bool"),
+        ([20, True], "are int, got bool"),
         ([10, [20]], "are int, got list"),
         ([(10, 1), 20], "all of them alike"),
         ([(10, 1), (20, 2, "buy")], "all of them alike"),
@@ -81,6 +85,24 @@ def test_malformed_histories_are_refused(
 ) -> None:
     with pytest.raises(RequestError, match=reason):
         recommender.recommend(history)
+
+
+def test_ids_far_from_any_known_one_are_unknown(recommender: Recommender) -> None:
+    for strange in (-1, -(2**63), 601, 10**9, 2**63, 2**80):
+        answer = recommender.recommend([20, strange, 30])
+        assert answer.unknown == 1
+        assert answer.items == recommender.recommend([20, 30]).items
+
+
+def test_raw_ids_too_large_for_a_table_are_found_too(toy: Any) -> None:
+    schema = DatasetSchema.read(toy.path)
+    raw_ids: list[int | str] = [7, 10**15, 3]
+    catalogue = Catalogue(schema, raw_ids, pl.DataFrame({"item_id": raw_ids}))
+    assert catalogue.translate([10**15, 3, 4, 7]).tolist() == [2, 3, 0, 1]
+    words = Catalogue(replace(schema, raw_item_type="str"), ["b", "a"], pl.DataFrame())
+    assert words.translate(["a", "c", "b"]).tolist() == [2, 0, 1]
+    with pytest.raises(RequestError, match="are str, got int"):
+        words.translate([1])
 
 
 @pytest.mark.parametrize("k", [0, -1, 1.0, "3", None, True])
