@@ -4,6 +4,7 @@ Shape suffixes: U users, K ranks of the list, best first, T targets (user-item p
 Lists hold dense item ids, from 1; a list shorter than K ends in 0.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Self
 
@@ -93,9 +94,23 @@ def find_hits(lists_UK: Ints, truth: Truth) -> Bools:
         raise InputError(f"{len(lists_UK)} recommendation lists for {len(truth)} users with truth")
     hits_UK = np.zeros(lists_UK.shape, np.bool_)
     users_T = truth.users
+    for targets_H, ranks_H in _matches(lists_UK, truth):
+        hits_UK[users_T[targets_H], ranks_H] = True
+    return hits_UK
+
+
+def find_targets(lists_UK: Ints, truth: Truth) -> Bools:
+    """Which targets are in their user's list, (T,) in the order of the truth."""
+    found_T = np.zeros(len(truth.items), np.bool_)
+    for targets_H, _ in _matches(lists_UK, truth):
+        found_T[targets_H] = True
+    return found_T
+
+
+def _matches(lists_UK: Ints, truth: Truth) -> Iterator[tuple[Ints, Ints]]:
+    """Target and rank of each hit, for a block of targets at a time."""
+    users_T = truth.users
     for start in range(0, len(users_T), BLOCK):
         users = users_T[start : start + BLOCK]
-        found = lists_UK[users] == truth.items[start : start + BLOCK, None]
-        targets_H, ranks_H = np.nonzero(found)
-        hits_UK[users[targets_H], ranks_H] = True
-    return hits_UK
+        targets, ranks = np.nonzero(lists_UK[users] == truth.items[start : start + BLOCK, None])
+        yield targets + start, ranks

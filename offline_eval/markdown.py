@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from offline_eval.report import MEANINGS, CutEstimate, Report, label
-from offline_eval.table import interval, shown
+from offline_eval.report import MEANINGS, CutEstimate, Report, TwoStages, label
+from offline_eval.table import interval, shown, stage_estimates
 
 
 def metric_families(names: Sequence[str]) -> dict[str, list[str]]:
@@ -31,6 +31,8 @@ def markdown(report: Report) -> str:
         if family in MEANINGS:
             lines += ["", MEANINGS[family]]
     lines += ["", "Brackets: 95 % interval over users. A dash: undefined for every user.", ""]
+    for stages in report.two_stages:
+        lines += ["## Candidates and ranker", "", *_stage_rows(report, stages), ""]
     for cut, groups in report.cut_groups().items():
         lines += [f"## By {cut}", "", *_cut_rows(report, groups), ""]
     lines += ["## Counts", "", *[f"- {name}: {count:,}" for name, count in report.counts.items()]]
@@ -62,4 +64,13 @@ def _cut_rows(report: Report, groups: Mapping[str, Sequence[CutEstimate]]) -> li
         by_system = {one.system: one.estimate for one in found if one.metric == metric}
         cells = [f"{shown(by_system[name])} {interval(by_system[name])}" for name in names]
         rows.append(f"| {group} | {found[0].estimate.defined:,} | " + " | ".join(cells) + " |")
+    return rows
+
+
+def _stage_rows(report: Report, stages: TwoStages) -> list[str]:
+    total = max(sum(stages.fates.values()), 1)
+    rows = [f"- targets {fate}: {n:,} ({n / total:.1%})" for fate, n in stages.fates.items()]
+    rows += ["", "| stage | value |", "|---|---|"]
+    for name, found in stage_estimates(report, stages):
+        rows.append(f"| {name} | {shown(found)} {interval(found)} |")
     return rows

@@ -11,8 +11,8 @@ from typing import Any
 
 from offline_eval.markdown import metric_families
 from offline_eval.report import MEANINGS, Report, System, label
-from offline_eval.significance import Estimate
-from offline_eval.table import interval, main_metrics, shown
+from offline_eval.significance import Estimate, single_figure
+from offline_eval.table import interval, main_metrics, shown, stage_estimates
 
 
 def page(report: Report) -> str:
@@ -24,6 +24,7 @@ def page(report: Report) -> str:
         f"<title>{escape(report.title)}</title><style>{style}</style></head><body><main>",
         *_head(report),
         *_charts(report),
+        *_two_stages(report),
         *_cuts(report),
         *_tables(report),
         *_protocol(report),
@@ -74,6 +75,24 @@ def _charts(report: Report) -> Iterable[str]:
     yield "</div>"
 
 
+def _two_stages(report: Report) -> Iterable[str]:
+    """What the candidates allow, and where targets were lost."""
+    for stages in report.two_stages:
+        yield '<h2>Candidates and ranker</h2><div class="charts"><section class="card">'
+        yield "<h3>What each stage reaches</h3>"
+        for name, found in stage_estimates(report, stages):
+            kind = "bundle" if name.endswith(f", {report.bundle.name}") else "stage"
+            yield _row(System(name=name, kind=kind, estimates={}), found, (0.0, 1.0), None)
+        yield '<div class="axis"><span>0</span><span>1</span></div></section>'
+        total = max(sum(stages.fates.values()), 1)
+        yield '<section class="card"><h3>What became of the targets</h3>'
+        for fate, count in stages.fates.items():
+            share = single_figure(count / total)
+            kind = "bundle" if fate == "listed" else "baseline"
+            yield _row(System(name=fate, kind=kind, estimates={}), share, (0.0, 1.0), None)
+        yield '<div class="axis"><span>0</span><span>1</span></div></section></div>'
+
+
 def _cuts(report: Report) -> Iterable[str]:
     """The bundle and its rivals on each group of targets."""
     if not report.cuts:
@@ -115,8 +134,9 @@ def _row(system: System, found: Estimate, axis: tuple[float, float], best: float
     if best is not None:
         marks += f'<i class="best" style="left:{at(best):.2f}%"></i>'
     if not math.isnan(found.value):
-        left, right = at(found.low), at(found.high)
-        marks += f'<i class="range" style="left:{left:.2f}%;width:{right - left:.2f}%"></i>'
+        if not math.isnan(found.low):
+            left, right = at(found.low), at(found.high)
+            marks += f'<i class="range" style="left:{left:.2f}%;width:{right - left:.2f}%"></i>'
         marks += f'<i class="dot" style="left:{at(found.value):.2f}%"></i>'
     told = escape(f"{system.name}: {shown(found)} {interval(found)}", quote=True)
     return (

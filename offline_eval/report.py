@@ -103,6 +103,18 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TwoStages:
+    """What the candidates allow, and where targets were lost."""
+
+    recalls: Mapping[str, Estimate]
+    """Share of the targets among the candidates, by source."""
+    oracle: Estimate
+    """The main metric with the relevant candidates on top."""
+    fates: Mapping[str, int]
+    """Targets by what happened to them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """Everything that was measured, and under which protocol."""
 
@@ -121,6 +133,8 @@ class Report:
     """The best that any model can reach, by metric name, where the data is simulated."""
     cuts: Sequence[CutEstimate]
     """The systems on parts of the targets."""
+    two_stages: Sequence[TwoStages]
+    """One where the bundle has a ranker, else none."""
 
     @property
     def fingerprint(self) -> str:
@@ -169,6 +183,7 @@ class Report:
             content["systems"] = [_system(system) for system in content["systems"]]
             content["comparisons"] = [_comparison(found) for found in content["comparisons"]]
             content["cuts"] = [_cut(found) for found in content["cuts"]]
+            content["two_stages"] = [_two_stages(found) for found in content["two_stages"]]
             report = cls(**content)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{where} is not a report ({error}): evaluate again") from error
@@ -202,6 +217,12 @@ def _comparison(content: Mapping[str, Any]) -> Comparison:
 
 def _cut(content: Mapping[str, Any]) -> CutEstimate:
     return CutEstimate(**{**content, "estimate": Estimate(**_with_nan(content["estimate"]))})
+
+
+def _two_stages(content: Mapping[str, Any]) -> TwoStages:
+    recalls = {name: Estimate(**_with_nan(one)) for name, one in content["recalls"].items()}
+    oracle = Estimate(**_with_nan(content["oracle"]))
+    return TwoStages(recalls=recalls, oracle=oracle, fates=content["fates"])
 
 
 def _with_nan(numbers: Mapping[str, Any]) -> dict[str, Any]:

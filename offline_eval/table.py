@@ -7,7 +7,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from offline_eval.report import EXPOSURE, Report, System, label
+from offline_eval.report import EXPOSURE, Report, System, TwoStages, label
 from offline_eval.significance import Estimate
 
 STYLES = {"bundle": "bold", "stage": "", "baseline": "dim"}
@@ -56,6 +56,16 @@ def span(estimate: Estimate) -> str:
     return interval(estimate).strip("[]").replace(", ", "-")
 
 
+def stage_estimates(report: Report, stages: TwoStages) -> list[tuple[str, Estimate]]:
+    """What the candidates hold, and the main metric of each order of them, worst to best."""
+    metric = f"ndcg@{report.main_k}"
+    rows = [(f"recall of the candidates, {name}", one) for name, one in stages.recalls.items()]
+    orders = [s for s in report.systems if s.kind in ("stage", "bundle") and metric in s.estimates]
+    orders.sort(key=lambda system: system.kind == "bundle")
+    rows += [(f"{label(metric)}, {system.name}", system.estimates[metric]) for system in orders]
+    return [*rows, (f"{label(metric)}, candidates in the best order", stages.oracle)]
+
+
 def print_report(report: Report, console: Console | None = None) -> None:
     """Tables of the main metrics, counts, verdicts and fingerprint. The full table is in the files.
 
@@ -77,6 +87,8 @@ def print_report(report: Report, console: Console | None = None) -> None:
     for name, share in report.ceiling_shares().items():
         best = report.ceiling[name]
         console.print(f"{label(name)} reaches {share:.1%} of the best possible, {best:.4f}.")
+    for stages in report.two_stages:
+        console.print(_stage_sentence(stages))
     for note in report.notes:
         console.print(f"Note: {note}", style="dim")
     console.print(f"Protocol fingerprint {report.fingerprint}: compare only with equal ones.")
@@ -95,3 +107,9 @@ def _table(report: Report, names: Sequence[str]) -> Table:
         best = [f"{report.ceiling[name]:.4f}" if name in report.ceiling else "" for name in names]
         table.add_row("best possible", *best, style="cyan")
     return table
+
+
+def _stage_sentence(stages: TwoStages) -> str:
+    total = max(sum(stages.fates.values()), 1)
+    told = ", ".join(f"{count / total:.1%} {fate}" for fate, count in stages.fates.items() if count)
+    return f"Of the targets: {told}."

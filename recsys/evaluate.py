@@ -63,8 +63,8 @@ def evaluate(  # noqa: PLR0913 (each is a part of the protocol, or says where th
         contestants = chain(
             bundle_contestants(recommender, ks), baseline_contestants(data, baselines, ks, seed)
         )
-        total = 1 + (recommender.pipeline.ranker is not None) + len(baselines)
-        measurement.run(contestants, total, directory)
+        has_ranker = recommender.pipeline.ranker is not None
+        measurement.run(contestants, 1 + has_ranker + len(baselines), directory)
         report = Report(
             title=f"Bundle {recommender.bundle_version[:12]}, {split} split of {named(dataset)}",
             protocol=protocol(data, task, split, ks),
@@ -76,6 +76,7 @@ def evaluate(  # noqa: PLR0913 (each is a part of the protocol, or says where th
             main_k=main_k,
             ceiling=best,
             cuts=measurement.cuts,
+            two_stages=[measurement.two_stages(recommender)] if has_ranker else [],
         )
         (directory / METRICS_FILE).write_text(report.to_json())
         (directory / "report.md").write_text(markdown(report))

@@ -20,8 +20,8 @@ from features.store import Dataset
 from offline_eval.beyond_accuracy import ItemCounts
 from offline_eval.cuts import by_history_length, by_popularity, cut_block, cut_values
 from offline_eval.exposure import gini, novelty, popularity_bias
-from offline_eval.hits import find_hits
-from offline_eval.metrics import Floats
+from offline_eval.hits import find_hits, find_targets
+from offline_eval.metrics import Bools, Floats
 from offline_eval.records import (
     PER_USER_FILE,
     PREDICTIONS_FILE,
@@ -29,7 +29,7 @@ from offline_eval.records import (
     prediction_rows,
     user_rows,
 )
-from offline_eval.report import Comparison, CutEstimate, System
+from offline_eval.report import Comparison, CutEstimate, System, TwoStages
 from offline_eval.significance import (
     Estimate,
     estimate_means,
@@ -37,7 +37,9 @@ from offline_eval.significance import (
     single_figure,
 )
 from offline_eval.task import Task, flat_rows
+from offline_eval.two_stage import count_fates, measure_candidates
 from recsys.contestants import Contestant
+from serving.recommender import Recommender
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +70,7 @@ class Measurement:
         self._events_V = np.bincount(training.items[rows], minlength=num_items + 1)
         self._cuts = [by_history_length(self.task), by_popularity(self.task, self._events_V)]
         self._values: list[Mapping[str, Floats]] = []
+        self._listed: list[Bools] = []
         self._item_ids = self.data.vocabulary("item")
         self._user_ids = self.data.vocabulary("user").take(pa.array(self.task.users))
         self._block = max(BLOCK_CELLS // (self.data.schema.num_items + 1), 1)
@@ -96,6 +99,7 @@ class Measurement:
         shown = {k: ItemCounts(self.data.schema.num_items) for k in self.ks}
         parts: list[dict[str, Floats]] = []
         cut_parts: list[dict[tuple[str, ...], Floats]] = []
+        listed: list[Bools] = []
         start = 0
         for block in self.task.blocks(self._block):
             values, lists = contestant.answer(block)
@@ -115,6 +119,7 @@ class Measurement:
             for k, counts in shown.items():
                 counts.add(lists[:, :k])
             cut_parts.append(self._cut_values(lists, block, start))
+            listed.append(find_targets(top, block.truth))
             start += len(block)
             advance(len(block))
         values = _joined(parts)
@@ -127,6 +132,29 @@ class Measurement:
             for (cut, group, name), found in self._estimates(_joined(cut_parts)).items()
         ]
         self._values.append(values)
+        self._listed.append(np.concatenate(listed))
+
+    def two_stages(self, recommender: Recommender) -> TwoStages:
+        """What the candidates of a bundle with a ranker allow; it must be the first system."""
+        parts = [
+            measure_candidates(
+                found.items,
+                {name: ~np.isnan(scores) for name, scores in found.source_scores.items()},
+                block.truth,
+                self.main_k,
+            )
+            for block in self.task.blocks(self._block)
+            for found in [recommender.candidates(block.histories, at=block.at)]
+        ]
+        recalls = self._estimates(_joined([part.recalls for part in parts]))
+        oracle = self._estimates(_joined([{"oracle": part.oracle_ndcg} for part in parts]))
+        truth = self.task.truth
+        fates = count_fates(
+            self.task.candidates().hold(truth.users, truth.items),
+            np.concatenate([part.is_found for part in parts]),
+            self._listed[0],
+        )
+        return TwoStages(recalls=recalls, oracle=oracle["oracle"], fates=fates)
 
     def _cut_values(
         self, lists: NDArray[np.int64], block: Task, start: int

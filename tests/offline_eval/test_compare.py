@@ -30,6 +30,7 @@ def write_report(out: Path, ndcg: np.ndarray, *, split: str = "test", first_user
         main_k=10,
         ceiling={},
         cuts=[],
+        two_stages=[],
     )
     with write_stage(out, kind="report", config={}, parent="") as directory:
         (directory / METRICS_FILE).write_text(report.to_json())

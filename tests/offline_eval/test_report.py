@@ -20,6 +20,7 @@ from offline_eval.report import (
     CutEstimate,
     Report,
     System,
+    TwoStages,
     read_report,
 )
 from offline_eval.scorecard import METRICS
@@ -69,6 +70,13 @@ REPORT = Report(
         for name in ("bundle", "bundle, retrieval only", "recent-popularity")
         for metric in ("hit_rate@10", "ndcg@10")
     ],
+    two_stages=[
+        TwoStages(
+            recalls={"all sources": Estimate(0.77, 0.7, 0.8, 90, 0)},
+            oracle=Estimate(0.66, 0.6, 0.7, 90, 0),
+            fates={"listed": 30, "no source proposed it": 10},
+        )
+    ],
 )
 
 
@@ -86,6 +94,7 @@ def test_the_table_fits_the_terminal_and_tells_everything(width: int) -> None:
     figures = ("0.4000", ".390-.410", "0.5000", "80.0%", "1,234 targets", REPORT.fingerprint)
     for expected in ("HR@10", "NDCG@10", "Coverage@10", "12 targets were seen", *figures):
         assert expected in told
+    assert "75.0% listed, 25.0% no source proposed it" in told
     assert "kept" not in told  # a count of 0 says nothing
 
 
@@ -111,6 +120,9 @@ def test_markdown_has_every_figure() -> None:
     assert "| bundle | -  |" in text.splitlines()  # AUC undefined
     assert "| 1 to 4 | 50 |" + " 0.2500 [.200, .300] |" * 3 in text.splitlines()
     assert "| none |" not in text  # no target is in that group
+    assert "| recall of the candidates, all sources | 0.7700 [.700, .800] |" in text.splitlines()
+    assert "| NDCG@10, candidates in the best order | 0.6600 [.600, .700] |" in text.splitlines()
+    assert "- targets listed: 30 (75.0%)" in text.splitlines()
     for line in text.splitlines():
         assert line.count("|") in (0, 3, 4, 6)
 
