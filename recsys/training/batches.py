@@ -3,7 +3,8 @@
 1. A history becomes one window (its last events) or several that cover it (`cut_windows`).
 2. An epoch shuffles the windows and sorts them by length within pools of a few batches, so that a
    batch holds windows of like length and padding costs little; the batches come in random order.
-3. A batch is encoded by `features.encode`; the target of each position is the item after it.
+3. A batch is encoded by `features.encode`; the target of each position is the item after it, or
+   one of the next few (`TrainConfig.horizon`).
 
 The position in the data is the step number and nothing else: to resume, start at a later step.
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 BATCHES_PER_POOL = 16
 """More: less padding, and batches that differ more in length from each other."""
+STREAM = 2
+"""Keeps the draws of targets apart from others of the same seed."""
 
 Ints = NDArray[np.int64]
 AnyInts = NDArray[np.integer]
@@ -124,7 +127,7 @@ class TrainingBatches:
         while True:
             epoch, first = divmod(step, self.steps_per_epoch)
             for rows in epoch_order(length_W, size, self.config.seed, epoch)[first:]:
-                yield self.batch(self.share(rows))
+                yield self.batch(self.share(rows), step)
                 step += 1
 
     def share(self, rows: Ints) -> Ints:
@@ -133,8 +136,8 @@ class TrainingBatches:
             rows = np.resize(rows, self.world_size)
         return rows[self.rank :: self.world_size]
 
-    def batch(self, rows_B: Ints) -> HistoryBatch:
-        """The windows `rows_B`: all events but the last as input, all but the first as targets."""
+    def batch(self, rows_B: Ints, step: int) -> HistoryBatch:
+        """The windows `rows_B`: all events but the last as input, a later event as target."""
         window = self.windows.take(rows_B)
         before = Histories(
             window.items, window.timestamps, window.events, window.starts, window.ends - 1
@@ -143,19 +146,24 @@ class TrainingBatches:
         inputs = encode_histories(before, self.inputs, length, self.dataset.item_table)
         return HistoryBatch.of(
             {name: torch.from_numpy(value) for name, value in inputs.items()},
-            torch.from_numpy(self.targets(window, length)),
+            torch.from_numpy(self.targets(window, length, step)),
         )
 
-    def targets(self, window: Histories, length: int) -> Ints:
-        """The item after each position, (B, L); 0 where it is padding or no target behaviour."""
-        after = Histories(
-            window.items, window.timestamps, window.events, window.starts + 1, window.ends
-        )
-        encoded = encode_histories(after, ("items", "events"), length)
-        if self.config.targets == "all":
-            return encoded["items"]
-        counts = np.isin(encoded["events"], target_codes(self.dataset.schema))
-        return np.where(counts, encoded["items"], 0)
+    def targets(self, window: Histories, length: int, step: int) -> Ints:
+        """An item after each position, (B, L); 0 where it is padding or no target behaviour.
+
+        The next one, or with a `horizon` h one of the next h of the window, all as likely.
+        """
+        later_BL = (window.lengths - 1)[:, None] - np.arange(length)  # events after the position
+        ahead_BL = np.minimum(later_BL, self.config.horizon)
+        if self.config.horizon > 1:
+            draw = np.random.default_rng([self.config.seed, STREAM, step, self.rank])
+            ahead_BL = 1 + (draw.random(ahead_BL.shape) * ahead_BL).astype(np.int64)
+        rows_BL = np.where(later_BL > 0, window.ends[:, None] - 1 - later_BL + ahead_BL, 0)
+        wanted_BL = later_BL > 0
+        if self.config.targets == "target_events":
+            wanted_BL &= np.isin(window.events[rows_BL], target_codes(self.dataset.schema))
+        return np.where(wanted_BL, window.items[rows_BL], 0).astype(np.int64)
 
 
 def target_codes(schema: DatasetSchema) -> Ints:

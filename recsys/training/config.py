@@ -66,6 +66,9 @@ class TrainConfig:
     """Of a history longer than the model's max_len: its last events, or windows over all of it."""
     targets: Literal["all", "target_events"] = "all"
     """Which events the model learns to predict: every one, or the dataset's target behaviours."""
+    horizon: int = 1
+    """The target of a position is drawn from this many events after it. 1: the next event. More
+    suits a test of everything a user does for weeks, at the price of the very next event."""
     max_epochs: int = 100
     learning_rate: float = 1e-3
     """Of Adam."""
@@ -87,7 +90,7 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "max_epochs", "epochs_per_validation", "patience"):
+        for name in ("batch_size", "horizon", "max_epochs", "epochs_per_validation", "patience"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
         if self.epochs_per_validation > self.max_epochs:

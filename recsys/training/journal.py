@@ -103,12 +103,16 @@ class WrittenJournal(Journal):
             self.board.add_scalar(name, value, progress.step)
         self.best = f"{progress.best_score:.4f}"
         mark = "  best" if progress.best_step == progress.step else ""
-        shown = "  ".join(f"{name} {value:,.5g}" for name, value in scores.items())
+        shown = "  ".join(f"{name} {_short(value)}" for name, value in scores.items())
         self.bar.console.print(
             f"epoch {epoch:g}  step {progress.step}  {shown}  {record['seconds']:.0f} s{mark}",
             highlight=False,
             soft_wrap=True,
         )
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1_000 else f"{value:.4f}"
 
 
 @contextmanager

@@ -39,14 +39,17 @@ class Validation:
     ) -> "Validation":
         """At most `max_users` random cases, dealt out over `ranks` (rank, world size).
 
-        Raises InputError when the dataset has none.
+        Cases without a history do not count: serving answers them by popularity, not by a model.
+        Raises InputError when no case is left.
         """
         cases = dataset.cases("validation")
-        if not len(cases):
+        known = np.flatnonzero(cases.cuts > cases.starts)
+        if not len(known):
             raise InputError(
-                f"{dataset.path} has no validation targets: choose a split that keeps some"
+                f"{dataset.path} has {len(cases)} validation cases, none with a history: choose a "
+                f"split that keeps some"
             )
-        rows = np.random.default_rng(seed).permutation(len(cases))[:max_users]
+        rows = np.random.default_rng(seed).permutation(known)[:max_users]
         rows = np.sort(rows)[ranks[0] :: ranks[1]]
         mine = Cases(cases.users[rows], cases.starts[rows], cases.cuts[rows], cases.ends[rows])
         return cls(dataset, mine)

@@ -65,7 +65,7 @@ def test_batches_hold_windows_of_like_length() -> None:
 def test_a_batch_has_the_next_item_as_target(make_dataset: Callable[..., Dataset]) -> None:
     data = make_dataset([[1, 2, 3, 4, 5, 6], [7, 8, 9, 10], [3, 1, 2]])  # the last two are held out
     batches = TrainingBatches.of(data, TrainConfig(), ("items", "item.colour"), 3)
-    batch = batches.batch(np.array([0, 1]))
+    batch = batches.batch(np.array([0, 1]), 0)
     assert batch.targets is not None
     assert batch.items.tolist() == [[1, 2, 3], [7, 0, 0]]
     assert batch.targets.tolist() == [[2, 3, 4], [8, 0, 0]]
@@ -78,10 +78,21 @@ def test_only_target_behaviours_are_learned_where_asked(
 ) -> None:
     data = make_dataset([[1, 2, 3, 4, 5, 6, 7]], behaviours=2)  # behaviours 1 2 1 2 1, 2 1 held out
     batches = TrainingBatches.of(data, TrainConfig(targets="target_events"), ("items",), 10)
-    batch = batches.batch(np.array([0]))
+    batch = batches.batch(np.array([0]), 0)
     assert batch.targets is not None
     assert batch.items.tolist() == [[1, 2, 3, 4]]
     assert batch.targets.tolist() == [[0, 3, 0, 5]]
+
+
+def test_a_horizon_draws_from_the_next_events(make_dataset: Callable[..., Dataset]) -> None:
+    data = make_dataset([[1, 2, 3, 4, 5, 6, 7]])  # the last two are held out
+    batches = TrainingBatches.of(data, TrainConfig(horizon=3), ("items",), 10)
+    drawn = np.stack([batches.targets(batches.windows, 4, step)[0] for step in range(2_000)])
+    expected = [{2, 3, 4}, {3, 4, 5}, {4, 5}, {5}]
+    assert [set(column) for column in drawn.T] == expected
+    np.testing.assert_allclose((drawn[:, 0] == 2).mean(), 1 / 3, atol=4 * 0.5 / 2_000**0.5)
+    again = batches.targets(batches.windows, 4, 7)[0]
+    assert again.tolist() == drawn[7].tolist()
 
 
 def test_the_stream_from_a_later_step_is_the_rest_of_the_stream(ring: Dataset) -> None:

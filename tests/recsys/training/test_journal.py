@@ -20,12 +20,14 @@ def test_a_validation_is_a_line_for_people_and_one_of_json(
         assert journal.events == 2
         assert journal.events_per_second() > 0
         progress = Progress(step=5, best_score=0.5, best_step=5, seconds=3.21)
-        journal.validation(progress, 1.25, {"loss": 2.0, "ndcg@10": 0.5})
+        journal.validation(progress, 1.25, {"events_per_second": 12_345.6, "ndcg@10": 0.5})
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err == "epoch 1.25  step 5  loss 2  ndcg@10 0.5  3 s  best\n"
+    assert (
+        captured.err == "epoch 1.25  step 5  events_per_second 12,346  ndcg@10 0.5000  3 s  best\n"
+    )
     assert json.loads((tmp_path / "metrics.jsonl").read_text()) == {
-        "step": 5, "epoch": 1.25, "loss": 2.0, "ndcg@10": 0.5, "seconds": 3.2,
+        "step": 5, "epoch": 1.25, "events_per_second": 12345.6, "ndcg@10": 0.5, "seconds": 3.2,
     }  # fmt: skip
     assert list((tmp_path / "tensorboard").iterdir())
 

@@ -117,6 +117,16 @@ def test_a_killed_run_continues_to_the_same_result(
     assert not partial_path(out).exists()
 
 
+def test_a_finished_run_that_was_not_published_trains_no_further(
+    ring: Dataset, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    killed(lambda: train_ring(ring, out), run, "publish", 1)
+    monkeypatch.setattr(run, "run_loop", lambda *_: pytest.fail("trained again"))
+    train_ring(ring, out)
+    assert result_of(out) == result_of(undisturbed)
+
+
 def test_a_run_continues_from_the_middle_of_an_epoch(
     ring: Dataset, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

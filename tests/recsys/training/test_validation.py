@@ -79,11 +79,16 @@ def test_a_seen_target_cannot_be_hit(make_dataset: Callable[..., Dataset]) -> No
     assert scores == {"hit_rate@10": 0.0, "ndcg@10": 0.0}
 
 
+def test_a_case_without_history_does_not_count(make_dataset: Callable[..., Dataset]) -> None:
+    data = make_dataset([[1, 2], [3, 4, 5]])  # user 0: nothing before the validation event
+    assert Validation.of(data, 10, 0, (0, 1)).cases.users.tolist() == [1]
+
+
 def test_no_validation_case_is_said(make_dataset: Callable[..., Dataset]) -> None:
     data = make_dataset([[1, 2, 3]])
     empty = Dataset(
         data.path, data.schema, data.manifest, data.items, data.timestamps, data.events,
         {**data.cuts, "validation_end": data.cuts["validation_start"]}, data.item_table,
     )  # fmt: skip
-    with pytest.raises(InputError, match="has no validation targets"):
+    with pytest.raises(InputError, match="0 validation cases, none with a history"):
         Validation.of(empty, 10, 0, (0, 1))
