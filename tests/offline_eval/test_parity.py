@@ -1,0 +1,69 @@
+"""Our metrics against values that RecTools computed (`benchmarks/parity_rectools.py`).
+
+Where definitions agree the numbers do, to 1e-12; where they do not, the test states the relation.
+scikit-learn and ir-measures are compared in `test_metrics.py` and `test_auc.py`.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from offline_eval import metrics
+from offline_eval.hits import Truth, check_lists, find_hits
+
+CONTENT = json.loads((Path(__file__).parent / "rectools.json").read_text())
+K, NUM_ITEMS = CONTENT["k"], CONTENT["items"]
+NUM_USERS = len(CONTENT["lists"])
+
+
+def fixture() -> tuple[np.ndarray, np.ndarray]:
+    """Hits (U, K) and relevant items per user; RecTools' items 0.. are ours from 1."""
+    lists = np.zeros((NUM_USERS, K), np.int64)
+    for user, items in enumerate(CONTENT["lists"]):
+        lists[user, : len(items)] = np.array(items[:K]) + 1
+    check_lists(lists, NUM_ITEMS)
+    users = np.repeat(np.arange(NUM_USERS), [len(items) for items in CONTENT["truth"]])
+    truth = Truth.of(users, np.concatenate(CONTENT["truth"]).astype(int) + 1, NUM_USERS)
+    return find_hits(lists, truth), truth.num_relevant
+
+
+HITS, RELEVANT = fixture()
+OURS = {
+    "hit_rate": metrics.hit_rate(HITS, RELEVANT),
+    "recall": metrics.recall(HITS, RELEVANT),
+    "precision": metrics.precision(HITS, RELEVANT),
+    "mrr": metrics.mrr(HITS, RELEVANT),
+    "ndcg_achievable": metrics.ndcg(HITS, RELEVANT),
+    "ndcg": metrics.ndcg_of_full_list(HITS, RELEVANT),
+    # RecTools divides by R or by K, ours by the smaller of them: a full list of hits scores 1
+    "map": metrics.average_precision(HITS, RELEVANT) * np.minimum(RELEVANT, K) / RELEVANT,
+    "map_divided_by_k": metrics.average_precision(HITS, RELEVANT) * np.minimum(RELEVANT, K) / K,
+}
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_equal_to_rectools(name: str) -> None:
+    np.testing.assert_allclose(OURS[name], CONTENT["values"][name], rtol=1e-12)
+
+
+def test_r_precision_of_rectools_is_another_metric() -> None:
+    """It divides the hits among K by min(K, R); R-precision (ours, trec_eval's) looks at R ranks."""
+    theirs = HITS.sum(axis=1) / np.minimum(RELEVANT, K)
+    np.testing.assert_allclose(theirs, CONTENT["values"]["r_precision"], rtol=1e-12)
+    ours = metrics.r_precision(HITS, RELEVANT)
+    known = RELEVANT <= K
+    assert np.isnan(ours[~known]).all()
+    assert (ours[known] <= theirs[known]).all()
+    assert (ours[known] < theirs[known]).any()
+
+
+def test_the_fixture_has_every_case() -> None:
+    lengths = np.array([len(items) for items in CONTENT["lists"]])
+    assert (lengths < K).any()
+    assert (lengths > K).any()
+    assert (RELEVANT == 1).any()
+    assert (RELEVANT > K).any()
+    assert (HITS.sum(axis=1) == 0).any()
+    assert (HITS.sum(axis=1) > 1).any()
