@@ -109,7 +109,9 @@ class Policy:
         scores_BV[:, 0] = NOTHING
         if self.blocked is not None:
             scores_BV[:, self.blocked] = NOTHING
-        if self.exclude_seen:
+        if self.exclude_seen and len(block) == 1:  # the same, quicker
+            scores_BV[0, block.items] = NOTHING
+        elif self.exclude_seen:
             scores_BV[block.rows, block.items] = NOTHING
 
     def keep(self, items_BM: Ints, block: Block) -> NDArray[np.bool_]:

@@ -58,11 +58,11 @@ class RequestReader:
             raise RequestError(
                 f"a history is a sequence of item ids or of {ENTRY}, got {type(history).__name__}"
             )
-        raw_ids: list[Any]
+        raw_ids: Sequence[Any]
         if len(history) and isinstance(history[0], tuple | list):
             raw_ids, timestamps, events = self._columns(history)
         else:
-            raw_ids, timestamps, events = [*history], None, None
+            raw_ids, timestamps, events = history, None, None
         items = self._catalogue.translate(raw_ids)
         last = self._cutoff if timestamps is None else int(timestamps[-1])
         moment = last if at is None else microseconds(at)
