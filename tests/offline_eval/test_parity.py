@@ -49,7 +49,7 @@ def test_equal_to_rectools(name: str) -> None:
 
 
 def test_r_precision_of_rectools_is_another_metric() -> None:
-    """It divides the hits among K by min(K, R); R-precision (ours, trec_eval's) looks at R ranks."""
+    """It divides hits among K by min(K, R); R-precision (ours, trec_eval) looks at R ranks."""
     theirs = HITS.sum(axis=1) / np.minimum(RELEVANT, K)
     np.testing.assert_allclose(theirs, CONTENT["values"]["r_precision"], rtol=1e-12)
     ours = metrics.r_precision(HITS, RELEVANT)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.metrics import ndcg_score
 
 from offline_eval import metrics
 from offline_eval.candidates import Candidates
@@ -48,6 +49,19 @@ def test_the_mean_over_all_orders_of_the_ties(scores: list[int], targets: set[in
     for name, plain in PLAIN.items():
         mean = plain(hits, relevant).mean()
         assert expected(name, table, truth, k)[0] == pytest.approx(mean, rel=1e-12), name
+
+
+@pytest.mark.parametrize("k", [1, 3, 12])
+def test_ndcg_with_ties_equals_scikit_learn(k: int) -> None:
+    rng = np.random.default_rng(2)
+    scores = rng.integers(0, 4, (30, 13)).astype(float)
+    relevant = rng.random((30, 13)) < 0.3
+    relevant[:, 0], relevant[:, 1] = False, True
+    users, items = np.nonzero(relevant)
+    found = expected("ndcg", scores, Truth.of(users, items, 30), k)
+    for user in range(30):
+        reference = ndcg_score(relevant[user : user + 1, 1:], scores[user : user + 1, 1:], k=k)
+        assert found[user] == pytest.approx(reference, rel=1e-12)
 
 
 @pytest.mark.parametrize("name", EXPECTED)
