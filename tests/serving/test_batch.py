@@ -109,6 +109,7 @@ def test_killed_scoring_continues_to_the_same_result(toy: Any, tmp_path: Path) -
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1_800)
 def test_ten_kills_at_random_moments(toy: Any, tmp_path: Path) -> None:
     check_kills(toy, tmp_path, kills=10)
 

@@ -175,6 +175,7 @@ def test_a_killed_export_leaves_nothing_that_loads(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1_800)
 def test_ten_kills_at_random_moments(inputs: Any, bundle: Path, tmp_path: Path) -> None:
     out = tmp_path / "bundle"
     started = time.monotonic()
