@@ -49,9 +49,10 @@ class Bundle:
     def array(self, name: str) -> NDArray:
         """A `.npy` file, memory-mapped and read-only; raises BundleError if it is not one."""
         try:
-            return np.load(self.path / name, mmap_mode="r", allow_pickle=False)
+            mapped = np.load(self.path / name, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError) as error:
             raise BundleError(f"{self.path / name} cannot be read: {error}") from error
+        return np.asarray(mapped)  # a plain view: indexing the memmap class costs microseconds
 
 
 def seal(directory: Path, draft: Manifest) -> Manifest:
@@ -107,6 +108,8 @@ def open_bundle(path: Path) -> Bundle:
         )
     manifest = _parse(path / MANIFEST, content)
     _check_names(path, manifest.files)
+    if outside := sorted(manifest.part_files() - manifest.files.keys()):
+        raise BundleError(f"{path / MANIFEST} names {outside[:5]} as parts, not among its files")
     for name, entry in manifest.files.items():
         _check_file(path / name, entry)
     return Bundle(path, manifest, digest)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import polars as pl
 
+from features.errors import InputError
 from features.layout import CATALOGUE, DatasetSchema, vocabulary_file
 from features.store import read_table
 from serving.errors import BundleError, RequestError
@@ -44,8 +45,11 @@ class Catalogue:
     @classmethod
     def load(cls, directory: Path, schema: DatasetSchema) -> Self:
         """Read vocabulary and catalogue; raises BundleError where their sizes differ."""
-        raw_ids = read_table(directory / vocabulary_file("item")).column("id").to_pylist()
-        columns = pl.read_parquet(directory / CATALOGUE)
+        try:
+            raw_ids = read_table(directory / vocabulary_file("item")).column("id").to_pylist()
+            columns = pl.read_parquet(directory / CATALOGUE)
+        except (InputError, KeyError, OSError, pl.exceptions.PolarsError) as error:
+            raise BundleError(f"the items of {directory} cannot be read: {error}") from error
         if not len(raw_ids) == len(columns) == schema.num_items:
             raise BundleError(
                 f"{directory} has {len(raw_ids)} raw ids and {len(columns)} catalogue rows "

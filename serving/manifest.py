@@ -136,3 +136,16 @@ class Manifest(Strict):
     versions: dict[str, str] = {}
     """Of the libraries that wrote the graphs."""
     files: dict[str, FileEntry] = {}
+
+    def part_files(self) -> set[str]:
+        """Files that sources and ranker are read from."""
+        names = {self.ranker.graph} if self.ranker else set()
+        for spec in self.sources:
+            match spec:
+                case ModelSpec():
+                    names |= {spec.encoder, spec.vectors}
+                case NeighbourSpec():
+                    names |= {spec.indptr, spec.indices, spec.scores}
+                case PopularitySpec():
+                    names |= {spec.scores}
+        return names

@@ -135,6 +135,23 @@ def test_paths_out_of_the_directory_are_refused(bundle: Path, name: str) -> None
         open_bundle(bundle)
 
 
+def test_parts_outside_the_bundle_are_refused(bundle: Path, tmp_path: Path) -> None:
+    shutil.copy(bundle / "model.vectors.npy", tmp_path / "outside.npy")
+    for name in ("../outside.npy", str(tmp_path / "outside.npy")):
+        reseal(bundle, lambda content, name=name: content["sources"][0].update(vectors=name))
+        with pytest.raises(BundleError, match=r"outside\.npy.*not among its files"):
+            Recommender.load(bundle)
+
+
+def test_a_catalogue_of_something_else_is_refused(bundle: Path) -> None:
+    shutil.copy(bundle / "schema.json", bundle / "catalogue.parquet")
+    digest = hashlib.sha256((bundle / "schema.json").read_bytes()).hexdigest()
+    entry = {"sha256": digest, "size": (bundle / "schema.json").stat().st_size}
+    reseal(bundle, lambda content: content["files"].update({"catalogue.parquet": entry}))
+    with pytest.raises(BundleError, match=r"items of .* cannot be read"):
+        Recommender.load(bundle)
+
+
 @pytest.mark.parametrize("version", [FORMAT_VERSION + 1, 0, "1", None])
 def test_another_format_version_is_refused(bundle: Path, version: object) -> None:
     reseal(bundle, lambda content: content.update(format_version=version))
