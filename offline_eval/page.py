@@ -27,6 +27,7 @@ def page(report: Report) -> str:
         *_two_stages(report),
         *_cuts(report),
         *_tables(report),
+        *_examples(report),
         *_protocol(report),
         "</main></body></html>\n",
     ]
@@ -174,6 +175,30 @@ def _best(ceiling: Mapping[str, float], names: Sequence[str]) -> str:
     return "".join(
         f"<td>{ceiling[name]:.4f}</td>" if name in ceiling else "<td></td>" for name in names
     )
+
+
+def _examples(report: Report) -> Iterable[str]:
+    """Single users, folded: history, recommendations with the hits marked, targets."""
+    if report.examples:
+        yield "<h2>Single users</h2>"
+    for one in report.examples:
+        hits = sum(one.hits)
+        told = f"{one.history_length:,} events, {hits} of {len(one.listed)} recommendations right"
+        yield f'<details class="card"><summary>{escape(one.user)} '
+        yield f'<span class="soft">{told}</span></summary><div class="charts">'
+        parts = {
+            "History, latest last": [(item, False) for item in one.history],
+            "Recommended": list(zip(one.listed, one.hits, strict=True)),
+            "Targets": [(item, False) for item in one.targets],
+        }
+        for name, items in parts.items():
+            yield f"<section><h3>{name}</h3><ol>"
+            yield from (
+                f'<li class="hit">{escape(item)} \u2713</li>' if hit else f"<li>{escape(item)}</li>"
+                for item, hit in items
+            )
+            yield "</ol></section>"
+        yield "</div></details>"
 
 
 def _protocol(report: Report) -> Iterable[str]:

@@ -115,6 +115,22 @@ class TwoStages:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """One case to look at. Items by title, or raw id where they have none."""
+
+    user: str
+    """Raw id."""
+    history: Sequence[str]
+    """The most recent items, oldest first."""
+    history_length: int
+    listed: Sequence[str]
+    """What the bundle recommends, best first."""
+    hits: Sequence[bool]
+    """Which of them are targets."""
+    targets: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """Everything that was measured, and under which protocol."""
 
@@ -135,6 +151,7 @@ class Report:
     """The systems on parts of the targets."""
     two_stages: Sequence[TwoStages]
     """One where the bundle has a ranker, else none."""
+    examples: Sequence[Example]
 
     @property
     def fingerprint(self) -> str:
@@ -184,6 +201,7 @@ class Report:
             content["comparisons"] = [_comparison(found) for found in content["comparisons"]]
             content["cuts"] = [_cut(found) for found in content["cuts"]]
             content["two_stages"] = [_two_stages(found) for found in content["two_stages"]]
+            content["examples"] = [Example(**found) for found in content["examples"]]
             report = cls(**content)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{where} is not a report ({error}): evaluate again") from error

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
 
 from features.errors import InputError
 from features.layout import EVENTS, USERS, Split, vocabulary_file
@@ -19,16 +21,20 @@ from features.store import Dataset
 from offline_eval.fingerprint import METRICS_VERSION
 from offline_eval.markdown import markdown
 from offline_eval.page import page
-from offline_eval.report import METRICS_FILE, Report
+from offline_eval.report import METRICS_FILE, Example, Report
 from offline_eval.table import print_report
 from offline_eval.task import Task
 from recsys.baselines import BASELINES
 from recsys.contestants import baseline_contestants, bundle_contestants, depth
 from recsys.measurement import Measurement
+from serving.policy import Policy
 from serving.recommender import Recommender
 
 MAIN_K = 10
-MAIN_METRIC = "ndcg"
+EXAMPLES = 12
+"""Cases shown one by one in a report."""
+HISTORY_SHOWN = 10
+"""Most recent events, and targets, shown of each."""
 
 
 def evaluate(  # noqa: PLR0913 (each is a part of the protocol, or says where things lie)
@@ -70,12 +76,13 @@ def evaluate(  # noqa: PLR0913 (each is a part of the protocol, or says where th
             protocol=protocol(data, task, split, ks),
             counts=task.counts(data.schema.num_warm_items),
             systems=measurement.systems,
-            comparisons=measurement.comparisons(f"{MAIN_METRIC}@{main_k}"),
+            comparisons=measurement.comparisons(),
             notes=[*notes, *ceiling_notes, *reading_notes(task, ks)],
             ks=ks,
             main_k=main_k,
             ceiling=best,
             cuts=measurement.cuts,
+            examples=examples(recommender, data, task, main_k),
             two_stages=[measurement.two_stages(recommender)] if has_ranker else [],
         )
         (directory / METRICS_FILE).write_text(report.to_json())
@@ -92,6 +99,37 @@ def named(directory: Path) -> str:
     'movielens-1m/dataset'
     """
     return "/".join(directory.resolve().parts[-2:]).removeprefix("/")
+
+
+def examples(recommender: Recommender, data: Dataset, task: Task, k: int) -> list[Example]:
+    """A few cases as a person would look at them, evenly spread over the users."""
+    cases = np.unique(np.linspace(0, len(task) - 1, EXAMPLES).astype(np.int64))
+    histories = task.histories.take(cases)
+    policy = Policy(task.exclude_seen)
+    lists = recommender.rank(histories, k=min(k, task.num_items), at=task.at[cases], policy=policy)
+    raw_items = data.vocabulary("item")
+    user_ids = data.vocabulary("user").take(pa.array(task.users[cases])).to_pylist()
+
+    def named_items(items: NDArray[np.integer]) -> tuple[str, ...]:
+        raw_ids = raw_items.take(pa.array(items.astype(np.int64) - 1)).to_pylist()
+        return tuple(recommender.title(raw) or str(raw) for raw in raw_ids)
+
+    found = []
+    for row, case in enumerate(cases):
+        history = histories.items[histories.starts[row] : histories.ends[row]]
+        targets = task.truth.block(case, case + 1).items
+        listed = lists.items[row][lists.items[row] > 0]
+        found.append(
+            Example(
+                user=str(user_ids[row]),
+                history=named_items(history[-HISTORY_SHOWN:]),
+                history_length=len(history),
+                listed=named_items(listed),
+                hits=tuple(np.isin(listed, targets).tolist()),
+                targets=named_items(targets[:HISTORY_SHOWN]),
+            )
+        )
+    return found
 
 
 def check_request(ks: Sequence[int], baselines: Sequence[str]) -> None:

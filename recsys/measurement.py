@@ -46,6 +46,8 @@ log = logging.getLogger(__name__)
 BLOCK_CELLS = 1 << 22
 """Case x item pairs held at once."""
 RECENT = "recent-popularity"
+MAIN_METRIC = "ndcg"
+"""What systems are compared by."""
 Name = TypeVar("Name", bound=Hashable)
 
 
@@ -57,7 +59,7 @@ class Measurement:
     task: Task
     ks: tuple[int, ...]
     main_k: int
-    """Cut-off of the cuts."""
+    """Cut-off of the comparisons and cuts."""
     resamples: int
     seed: int
 
@@ -69,7 +71,7 @@ class Measurement:
         num_items = self.data.schema.num_items
         self._events_V = np.bincount(training.items[rows], minlength=num_items + 1)
         self._cuts = [by_history_length(self.task), by_popularity(self.task, self._events_V)]
-        self._values: list[Mapping[str, Floats]] = []
+        self._main: list[Floats] = []
         self._listed: list[Bools] = []
         self._item_ids = self.data.vocabulary("item")
         self._user_ids = self.data.vocabulary("user").take(pa.array(self.task.users))
@@ -131,7 +133,7 @@ class Measurement:
             CutEstimate(cut=cut, group=group, system=contestant.name, metric=name, estimate=found)
             for (cut, group, name), found in self._estimates(_joined(cut_parts)).items()
         ]
-        self._values.append(values)
+        self._main.append(values[f"{MAIN_METRIC}@{self.main_k}"])
         self._listed.append(np.concatenate(listed))
 
     def two_stages(self, recommender: Recommender) -> TwoStages:
@@ -175,13 +177,13 @@ class Measurement:
         means = estimate_means(table_UM, resamples=self.resamples, seed=self.seed)
         return dict(zip(values, means, strict=True))
 
-    def comparisons(self, metric: str) -> list[Comparison]:
+    def comparisons(self) -> list[Comparison]:
         """The bundle against the best baseline, recent popularity, and itself without ranker."""
+        metric = f"{MAIN_METRIC}@{self.main_k}"
         baselines = [system for system in self.systems if system.kind == "baseline"]
         baselines.sort(key=lambda system: system.estimates[metric].value, reverse=True)
         rivals = [system.name for system in baselines[:1]]
         rivals += [s.name for s in self.systems if s.name == RECENT or s.kind == "stage"]
-        ours = self._values[0][metric]
         names = [system.name for system in self.systems]
         return [
             Comparison(
@@ -189,8 +191,8 @@ class Measurement:
                 second=rival,
                 metric=metric,
                 difference=paired_difference(
-                    ours,
-                    self._values[names.index(rival)][metric],
+                    self._main[0],
+                    self._main[names.index(rival)],
                     resamples=self.resamples,
                     seed=self.seed,
                 ),

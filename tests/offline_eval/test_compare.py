@@ -31,6 +31,7 @@ def write_report(out: Path, ndcg: np.ndarray, *, split: str = "test", first_user
         ceiling={},
         cuts=[],
         two_stages=[],
+        examples=[],
     )
     with write_stage(out, kind="report", config={}, parent="") as directory:
         (directory / METRICS_FILE).write_text(report.to_json())

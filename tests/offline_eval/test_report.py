@@ -18,6 +18,7 @@ from offline_eval.report import (
     METRICS_FILE,
     Comparison,
     CutEstimate,
+    Example,
     Report,
     System,
     TwoStages,
@@ -75,6 +76,16 @@ REPORT = Report(
             recalls={"all sources": Estimate(0.77, 0.7, 0.8, 90, 0)},
             oracle=Estimate(0.66, 0.6, 0.7, 90, 0),
             fates={"listed": 30, "no source proposed it": 10},
+        )
+    ],
+    examples=[
+        Example(
+            user="ada",
+            history=["a <lamp>"],
+            history_length=7,
+            listed=["a chair", "a desk"],
+            hits=[False, True],
+            targets=["a desk"],
         )
     ],
 )

@@ -156,6 +156,18 @@ def test_baselines_answer_the_same_cases(shop: Shop) -> None:
     assert hits == values_of(shop, "bundle")["hit_rate@10"].sum()
 
 
+def test_examples_are_cases_as_they_are(shop: Shop) -> None:
+    ranks = shop.ranks()
+    assert len(shop.report.examples) == 12
+    for one in shop.report.examples:
+        *history, target = shop.log.filter(pl.col("user_id") == one.user)["item_id"].to_list()
+        assert list(one.history) == [str(item) for item in history[-10:]]
+        assert list(one.targets) == [str(target)]
+        rank = ranks[one.user]
+        expected = [place == rank for place in range(1, len(one.listed) + 1)]
+        assert list(one.hits) == expected
+
+
 def test_the_report_is_whole(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
     files = set(read_manifest(shop.report_dir, "report").files)
     assert files >= {"metrics.json", "report.md", "report.html", "per_user.parquet"}
