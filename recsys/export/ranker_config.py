@@ -20,11 +20,11 @@ class RankerConfig:
     """Leaves a tree."""
     min_leaf: int = 50
     """Training rows a leaf, at least."""
-    l2: float = 10.0
+    l2: float = 50.0
     """Shrinks leaves that few rows support."""
     feature_fraction: float = 0.8
     """Share of the features that each tree may use."""
-    negatives: int = 100
+    negatives: int = 300
     """Candidates a training case beside its targets, drawn at random; held-out cases keep all."""
     max_cases: int = 50_000
     """Validation cases used, at most, drawn at random; bounds memory and time."""
