@@ -63,7 +63,7 @@ def _of_dataset(recommender: Recommender, source: Path, history: HistoryPart) ->
     ends = data.cuts["test_end" if history == "all" else f"{history}_start"]
     last = np.maximum(ends - 1, 0)
     at = np.where(ends > starts, data.timestamps[last], data.schema.cutoff)
-    users = pl.Series(data.vocabulary("user").to_pylist())
+    users = pl.Series("user_id", data.vocabulary("user"))
     histories = Histories(data.items, data.timestamps, data.events, starts, ends)
     return Population(users, histories, at, data.manifest.sha256)
 
