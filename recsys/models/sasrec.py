@@ -16,10 +16,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recsys.models.interface import HistoryBatch, ItemBatch, Retriever
+from recsys.models.layers import Dropout
 from recsys.models.losses import Objective
 
 INIT_STD = 0.02
-"""Of both tables. With 0.125 (dim ** -0.5) the first epochs learn little beyond popularity."""
+"""Of both tables."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +52,7 @@ class Block(nn.Module):
         self.attention_norm, self.feed_forward_norm = nn.LayerNorm(d), nn.LayerNorm(d)
         self.query_key_value, self.attention_out = nn.Linear(d, 3 * d), nn.Linear(d, d)
         self.feed_forward = nn.Sequential(nn.Linear(d, d), nn.ReLU(), nn.Linear(d, d))
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, x_BLD: Tensor) -> Tensor:
         """Each position sees itself and the positions before it."""
@@ -79,7 +80,7 @@ class SASRec(Retriever):
         self.item = nn.Embedding(config.num_items + 1, config.dim, padding_idx=0)  # Sec. III-A
         self.position = nn.Embedding(config.max_len, config.dim)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_blocks))
-        self.norm, self.dropout = nn.LayerNorm(config.dim), nn.Dropout(config.dropout)
+        self.norm, self.dropout = nn.LayerNorm(config.dim), Dropout(config.dropout)
         for table in (self.item, self.position):
             nn.init.normal_(table.weight, std=INIT_STD)
         with torch.no_grad():
