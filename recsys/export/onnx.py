@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -80,6 +81,20 @@ def measure_parity(
     Raises BundleError where they differ by more than rounding.
     """
     graph = open_graph(path)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # so that the figures do not depend on the machine's number of cores
+    try:
+        return _compare(model, item_table, num_items, graph)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _compare(
+    model: Retriever,
+    item_table: Mapping[str, NDArray],
+    num_items: int,
+    graph: ort.InferenceSession,
+) -> tuple[Parity, ...]:
     lengths = sorted({0, 1, 2, min(17, model.max_len), model.max_len})
     results = []
     for batch in BATCHES:
