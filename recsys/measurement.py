@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 
 BLOCK_CELLS = 1 << 22
 """Case x item pairs held at once."""
-RECENT = "recent-popularity"
+RECENT = "recent_popularity"
 MAIN_METRIC = "ndcg"
 """What systems are compared by."""
 Name = TypeVar("Name", bound=Hashable)

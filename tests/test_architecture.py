@@ -62,7 +62,6 @@ LIGHT = {
     "features.asof": ("polars", "torch"),
     "features.config": ("polars", "torch"),
     "data.config": ("polars", "torch"),
-    "recsys.training.run": ("polars", "dataframely", "serving", "onnx", "lightgbm", "implicit"),
     "recsys.baselines": ("torch", "polars"),
     "offline_eval.report": ("torch", "recsys", "serving"),
     "recsys.cli": ("torch", "polars", "lightgbm", "onnxruntime", "faiss"),

@@ -10,8 +10,8 @@ from recsys.baselines.popularity import Popularity, RecentPopularity
 
 BASELINES: Mapping[str, type[Baseline]] = {
     "popularity": Popularity,
-    "recent-popularity": RecentPopularity,
-    "item-knn": ItemKNN,
+    "recent_popularity": RecentPopularity,
+    "item_knn": ItemKNN,
     "ials": IALS,
     "ease": EASE,
 }

@@ -52,10 +52,10 @@ REPORT = Report(
     systems=[
         system("bundle", "bundle", 0.4),
         system("bundle, retrieval only", "stage", 0.35),
-        system("recent-popularity", "baseline", 0.3),
+        system("recent_popularity", "baseline", 0.3),
     ],
     comparisons=[
-        comparison("recent-popularity", 0.05, 0.02, 0.08),
+        comparison("recent_popularity", 0.05, 0.02, 0.08),
         comparison("bundle, retrieval only", 0.01, -0.02, 0.04),
     ],
     notes=["12 targets were seen before."],
@@ -68,7 +68,7 @@ REPORT = Report(
             ("1 to 4", Estimate(0.25, 0.2, 0.3, 50, 40)),
             ("none", Estimate(NAN, NAN, NAN, 0, 90)),
         )
-        for name in ("bundle", "bundle, retrieval only", "recent-popularity")
+        for name in ("bundle", "bundle, retrieval only", "recent_popularity")
         for metric in ("hit_rate@10", "ndcg@10")
     ],
     two_stages=[
@@ -117,7 +117,7 @@ def test_metrics_equal_to_another_are_named_once() -> None:
 
 def test_verdicts_in_words() -> None:
     better, same = (found.sentence for found in REPORT.comparisons)
-    assert better.startswith("bundle beats recent-popularity on NDCG@10: +0.0500 (95 % interval")
+    assert better.startswith("bundle beats recent_popularity on NDCG@10: +0.0500 (95 % interval")
     assert same.startswith("bundle does NOT beat bundle, retrieval only on NDCG@10: the interval")
     worse = comparison("ease", -0.05, -0.08, -0.02).sentence
     assert worse.startswith("bundle is WORSE than ease on NDCG@10: -0.0500")
@@ -125,7 +125,7 @@ def test_verdicts_in_words() -> None:
 
 def test_markdown_has_every_figure() -> None:
     text = markdown(REPORT)
-    row = "| recent-popularity | 0.3000 [.290, .310] | 0.3000 [.290, .310] |"
+    row = "| recent_popularity | 0.3000 [.290, .310] | 0.3000 [.290, .310] |"
     assert row in text.splitlines()
     assert "| best possible |  | 0.5000 |" in text.splitlines()
     assert "| bundle | -  |" in text.splitlines()  # AUC undefined

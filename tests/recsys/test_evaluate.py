@@ -19,7 +19,7 @@ from serving.bundle import seal, write_bundle
 from serving.manifest import Manifest, PolicySpec, PopularitySpec
 
 NUM_USERS, NUM_ITEMS = 40, 15
-BASELINES = ("popularity", "recent-popularity", "item-knn")
+BASELINES = ("popularity", "recent_popularity", "item_knn")
 DAY = 86_400_000_000
 
 
@@ -176,7 +176,7 @@ def test_the_report_is_whole(shop: Shop, capsys: pytest.CaptureFixture[str]) -> 
     assert again.to_json() == shop.report.to_json()
     assert shop.report.fingerprint in (shop.report_dir / "report.html").read_text()
     seconds = [comparison.second for comparison in shop.report.comparisons]
-    assert "recent-popularity" in seconds
+    assert "recent_popularity" in seconds
 
 
 def test_the_size_of_a_block_changes_nothing(

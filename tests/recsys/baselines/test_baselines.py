@@ -69,7 +69,7 @@ def test_no_warning_is_raised_or_hidden(name: str) -> None:
     assert not caught, [str(w.message) for w in caught]
 
 
-@pytest.mark.parametrize("name", ["item-knn", "ials", "ease"])
+@pytest.mark.parametrize("name", ["item_knn", "ials", "ease"])
 def test_two_tastes_are_told_apart_for_users_never_seen(name: str) -> None:
     scores = BASELINES[name].fit(random_log(4)).scores(histories_of([1, 5, 9], [2, 6, 10]))
     odd = [i for i in range(1, NUM_ITEMS + 1, 2) if i not in (1, 5, 9)]
@@ -201,7 +201,7 @@ ML_1M = Path(__file__).parents[4] / "shared/datasets/movielens_1m/interactions.p
 @pytest.mark.slow
 @pytest.mark.skipif(not ML_1M.is_file(), reason="MovieLens-1M is not here")
 @pytest.mark.parametrize(
-    ("name", "least"), [("popularity", 0.03), ("item-knn", 0.07), ("ials", 0.09), ("ease", 0.10)]
+    ("name", "least"), [("popularity", 0.03), ("item_knn", 0.07), ("ials", 0.09), ("ease", 0.10)]
 )
 def test_hit_rate_on_movielens(name: str, least: float) -> None:
     """Leave one out, all items minus seen, HR@10."""
