@@ -42,6 +42,7 @@ class Recipe:
     autocast: bool = False
     windows: str = "last"
     targets: str = "all"
+    horizon: int = 1
     seed: int = 0
 
 
@@ -107,7 +108,7 @@ def run(recipe: Recipe, data: Dataset, device: torch.device, steps: int) -> tupl
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
     objective = objective_of(recipe.objective, data.schema.num_items, device)
     inputs, max_len = entry.model.history_inputs, recipe.sizes["max_len"]
-    batches = TrainingBatches.of(data, recipe, inputs, max_len)  # pyright: ignore[reportArgumentType]
+    batches = TrainingBatches.of(data, recipe, inputs, max_len)
     on_gpu, events, started = device.type == "cuda", 0, 0.0
     if on_gpu:
         torch.cuda.reset_peak_memory_stats()

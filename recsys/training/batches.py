@@ -13,7 +13,7 @@ Shape suffixes: R ranges, W windows, B windows of a batch, L positions.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -25,9 +25,6 @@ from features.layout import DatasetSchema
 from features.store import Dataset
 from recsys.models.interface import HistoryBatch
 
-if TYPE_CHECKING:
-    from recsys.training.config import TrainConfig
-
 BATCHES_PER_POOL = 16
 """More: less padding, and batches that differ more in length from each other."""
 STREAM = 2
@@ -35,6 +32,21 @@ STREAM = 2
 
 Ints = NDArray[np.int64]
 AnyInts = NDArray[np.integer]
+
+
+class StreamConfig(Protocol):
+    """The part of `TrainConfig` that the stream depends on (so that it needs no pydantic)."""
+
+    @property
+    def batch_size(self) -> int: ...  # noqa: D102
+    @property
+    def windows(self) -> str: ...  # noqa: D102
+    @property
+    def targets(self) -> str: ...  # noqa: D102
+    @property
+    def horizon(self) -> int: ...  # noqa: D102
+    @property
+    def seed(self) -> int: ...  # noqa: D102
 
 
 def cut_windows(starts_U: AnyInts, ends_U: AnyInts, size: int, *, cover: bool) -> tuple[Ints, Ints]:
@@ -81,7 +93,7 @@ class TrainingBatches:
 
     dataset: Dataset
     windows: Histories
-    config: "TrainConfig"
+    config: StreamConfig
     inputs: tuple[str, ...]
     """Model inputs, by the names of `features.encode`."""
     rank: int
@@ -91,7 +103,7 @@ class TrainingBatches:
     def of(
         cls,
         dataset: Dataset,
-        config: "TrainConfig",
+        config: StreamConfig,
         model_inputs: tuple[str, ...],
         max_len: int,
         ranks: tuple[int, int] = (0, 1),
