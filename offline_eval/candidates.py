@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.errors import InputError
+from offline_eval.hits import sorted_distinct
 from offline_eval.metrics import Bools, Ints
 
 Scores = NDArray[np.floating]
@@ -33,7 +34,7 @@ class Candidates:
     def without(cls, users_X: Ints, items_X: Ints, *, num_users: int, num_items: int) -> Self:
         """All but the given pairs, which may repeat."""
         keys = users_X.astype(np.int64) * (num_items + 1) + items_X
-        return cls(num_users, num_items, np.unique(keys))
+        return cls(num_users, num_items, sorted_distinct(keys))
 
     @property
     def counts(self) -> NDArray[np.int64]:

@@ -32,12 +32,10 @@ class Truth:
     @classmethod
     def of(cls, users_T: Ints, items_T: Ints, num_users: int) -> Self:
         """Truth from pairs in any order, with user rows 0..num_users - 1; repeats count once."""
-        order_T = np.lexsort([items_T, users_T])
-        users_T, items_T = users_T[order_T], items_T[order_T]
-        first_T = np.ones(len(users_T), bool)
-        first_T[1:] = (np.diff(users_T) != 0) | (np.diff(items_T) != 0)
-        offsets = np.searchsorted(users_T[first_T], np.arange(num_users + 1))
-        return cls(items_T[first_T].astype(np.int64), offsets.astype(np.int64))
+        width = int(items_T.max(initial=0)) + 1
+        pairs_T = sorted_distinct(users_T.astype(np.int64) * width + items_T)
+        offsets = np.searchsorted(pairs_T, np.arange(num_users + 1) * width)
+        return cls(pairs_T % width, offsets.astype(np.int64))
 
     @property
     def num_relevant(self) -> NDArray[np.int64]:
@@ -60,18 +58,25 @@ class Truth:
         return Truth(self.items[kept_T], kept_before[self.offsets])
 
 
+def sorted_distinct(values: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Each value once, ascending; np.unique would hash, which takes many times as long."""
+    ordered = np.sort(values)
+    return ordered[np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)]]
+
+
 def check_lists(lists_UK: Ints, num_items: int) -> None:
     """Raise InputError unless each list holds distinct ids of 1..num_items, then zeros."""
     if lists_UK.ndim != 2:
         raise InputError(f"expected recommendation lists (U, K), got an array {lists_UK.shape}")
     faults = {
-        f"an id outside 0..{num_items}": (lists_UK < 0) | (lists_UK > num_items),
-        "a gap (0 before an item)": (lists_UK[:, :-1] == 0) & (lists_UK[:, 1:] != 0),
-        "an item more than once": _repeats(lists_UK),
+        f"an id outside 0..{num_items}": _outside,
+        "a gap (0 before an item)": _gaps,
+        "an item more than once": _repeats,
     }
-    for fault, found in faults.items():
-        bad_U = np.flatnonzero(found.any(axis=1))
-        if bad_U.size:
+    for fault, flags_of in faults.items():
+        found = flags_of(lists_UK, num_items)
+        if found.any():
+            bad_U = np.flatnonzero(found.any(axis=1))
             u = bad_U[0]
             raise InputError(
                 f"the recommendation list of row {u} holds {fault}: {lists_UK[u, :10].tolist()}"
@@ -80,8 +85,24 @@ def check_lists(lists_UK: Ints, num_items: int) -> None:
             )
 
 
-def _repeats(lists_UK: Ints) -> Bools:
-    ordered_UK = np.sort(lists_UK, axis=1)
+NOTHING = np.zeros((1, 1), bool)
+
+
+def _outside(lists_UK: Ints, num_items: int) -> Bools:
+    if lists_UK.min(initial=0) >= 0 and lists_UK.max(initial=0) <= num_items:
+        return NOTHING
+    return (lists_UK < 0) | (lists_UK > num_items)
+
+
+def _gaps(lists_UK: Ints, num_items: int) -> Bools:
+    if lists_UK.all():
+        return NOTHING
+    return (lists_UK[:, :-1] == 0) & (lists_UK[:, 1:] != 0)
+
+
+def _repeats(lists_UK: Ints, num_items: int) -> Bools:
+    kind = np.int32 if num_items < 1 << 31 else np.int64  # int32 sorts many times faster
+    ordered_UK = np.sort(lists_UK.astype(kind), axis=1)
     return (ordered_UK[:, 1:] == ordered_UK[:, :-1]) & (ordered_UK[:, 1:] != 0)
 
 
