@@ -10,14 +10,18 @@ that another config or another parent made is refused, never used and never over
 import json
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from features.errors import InputError
 from features.layout import Split
 from features.stage import MANIFEST, read_manifest
 from recsys.config import EvaluateConfig, RunConfig, read_config
+from recsys.export.config import ExportConfig
 
 if TYPE_CHECKING:
     from offline_eval.report import Report
@@ -90,17 +94,16 @@ def run_pipeline(path: Path, root: Path, say: Say) -> None:
     at = Workspace(root)
     events, dataset, bundle = at / "events", at / "dataset", at / "bundle"
     root.mkdir(parents=True, exist_ok=True)
-    if not _kept(events, "events", {"source": asdict(config.data)}, "", say):
+    if not _kept(events, "events", ("source", config.data), "", say):
         _timed(say, "events", events, lambda: build_events(config.data, events))
     parent = read_manifest(events, "events").sha256
-    if not _kept(dataset, "dataset", {"features": asdict(config.features)}, parent, say):
+    if not _kept(dataset, "dataset", ("features", config.features), parent, say):
         _timed(say, "dataset", dataset, lambda: build_dataset(events, config.features, dataset))
     parent = read_manifest(dataset, "dataset").sha256
     run = at / "run" if config.model is not None else None
-    wanted = {"train": asdict(config.train)}
-    if run is not None and not _kept(run, "run", wanted, parent, say):
+    if run is not None and not _kept(run, "run", ("train", config.train), parent, say):
         _timed(say, "run", run, lambda: train_stage(config, dataset, run))
-    if not _kept_bundle(bundle, asdict(config.export), parent, say):
+    if not _kept_bundle(bundle, config.export, parent, say):
         _timed(say, "bundle", bundle, lambda: export(run, dataset, config.export, bundle))
     report = at / "report"
     if report.exists():
@@ -121,19 +124,23 @@ def _timed(say: Say, stage: str, out: Path, work: Callable[[], object]) -> None:
     say(f"{stage:8} {out}  ({time.perf_counter() - started:.1f} s)")
 
 
-def _kept(out: Path, kind: str, wanted: Mapping[str, Any], parent: str, say: Say) -> bool:
-    """True when `out` is there and was made by this config from this parent; False when absent."""
+def _kept(out: Path, kind: str, made_by: tuple[str, Any], parent: str, say: Say) -> bool:
+    """True when `out` is there and was made by this config from this parent; False when absent.
+
+    made_by: key of the manifest's config, and the section that belongs there.
+    """
     if not out.exists():
         return False
     manifest = read_manifest(out, kind)
-    _refuse_other(out, {key: manifest.config.get(key) for key in wanted}, wanted)
+    key, wanted = made_by
+    _refuse_other(out, manifest.config.get(key), wanted)
     if manifest.parent != parent:
         raise InputError(f"{out} was made from another parent stage: delete it to make it again")
     say(f"{kind:8} {out} is there already")
     return True
 
 
-def _kept_bundle(out: Path, wanted: Mapping[str, Any], dataset: str, say: Say) -> bool:
+def _kept_bundle(out: Path, wanted: ExportConfig, dataset: str, say: Say) -> bool:
     if not out.exists():
         return False
     from serving.bundle import open_bundle  # noqa: PLC0415 - numpy and pydantic, for this alone
@@ -146,9 +153,14 @@ def _kept_bundle(out: Path, wanted: Mapping[str, Any], dataset: str, say: Say) -
     return True
 
 
-def _refuse_other(out: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    """Raise InputError unless the two agree as JSON; names the first difference."""
-    expected = json.loads(json.dumps(wanted))
+def _refuse_other(out: Path, found: Any, wanted: Any) -> None:
+    """Raise InputError unless `found`, read as the same section, equals `wanted`.
+
+    A key that an older release did not know takes its default. Names the first difference.
+    """
+    expected = json.loads(json.dumps(asdict(wanted)))
+    with suppress(ValidationError):  # of another kind altogether: the comparison says which
+        found = json.loads(json.dumps(asdict(TypeAdapter(type(wanted)).validate_python(found))))
     if found != expected:
         raise InputError(
             f"{out} was made by another config (found {_first_difference(found, expected)}): "

@@ -70,8 +70,9 @@ def show(
     for item in recent:
         console.print(f"  {item}  {recommender.title(item) or ''}", highlight=False)
     table = Table(title=f"{len(answer.items)} recommendations for {user}", title_justify="left")
-    for name, justify in (("rank", "right"), ("item", "left"), ("title", "left")):
-        table.add_column(name, justify=justify)
+    table.add_column("rank", justify="right")
+    table.add_column("item")
+    table.add_column("title")
     table.add_column("score", justify="right")
     table.add_column("from")
     for rank, item in enumerate(answer.items, 1):
