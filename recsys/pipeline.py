@@ -160,7 +160,8 @@ def _refuse_other(out: Path, found: Any, wanted: Any) -> None:
     """
     expected = json.loads(json.dumps(asdict(wanted)))
     with suppress(ValidationError):  # of another kind altogether: the comparison says which
-        found = json.loads(json.dumps(asdict(TypeAdapter(type(wanted)).validate_python(found))))
+        section = TypeAdapter[Any](type(wanted)).validate_python(found)
+        found = json.loads(json.dumps(asdict(section)))
     if found != expected:
         raise InputError(
             f"{out} was made by another config (found {_first_difference(found, expected)}): "
