@@ -19,10 +19,10 @@ def test_the_exact_test_over_all_sign_patterns() -> None:
 def test_close_to_scipy() -> None:
     difference = np.random.default_rng(0).normal(0.1, 1, 300)
     expected = permutation_test(
-        (difference,), np.mean, permutation_type="samples", n_resamples=20_000, rng=1
+        (difference,), np.mean, permutation_type="samples", n_resamples=5_000, rng=1
     )
     assert permutation_p(difference, permutations=20_000) == pytest.approx(
-        expected.pvalue, rel=0.15
+        expected.pvalue, rel=0.25
     )
 
 

@@ -260,7 +260,7 @@ def test_a_bundle_of_another_split_is_told_of(shop: Shop, tmp_path: Path) -> Non
     [
         ({"ks": ()}, "at least one cut-off"),
         ({"ks": (0, 5)}, "each of 1 item or more"),
-        ({"baselines": ("item_knn",)}, r"unknown baselines \['item_knn'\]"),
+        ({"baselines": ("svd",)}, r"unknown baselines \['svd'\]"),
     ],
 )
 def test_bad_requests_are_refused(
