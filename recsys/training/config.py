@@ -74,6 +74,8 @@ class TrainConfig:
     """Of Adam."""
     decay_to: float = 1.0
     """Share of the learning rate left after `max_epochs`, by cosine decay; 1 keeps it constant."""
+    decay_epochs: int = 0
+    """The decay takes this many epochs at the end; 0: all of them."""
     warmup_steps: int = 0
     """Steps over which the learning rate rises from 0."""
     weight_decay: float = 0.0
@@ -97,6 +99,10 @@ class TrainConfig:
             raise ValueError(
                 f"epochs_per_validation={self.epochs_per_validation} exceeds "
                 f"max_epochs={self.max_epochs}: no validation would ever run"
+            )
+        if not 0 <= self.decay_epochs <= self.max_epochs:
+            raise ValueError(
+                f"decay_epochs={self.decay_epochs} is not in 0..max_epochs={self.max_epochs}"
             )
         if not 0 < self.decay_to <= 1:
             raise ValueError(f"decay_to={self.decay_to} is not in 0..1")

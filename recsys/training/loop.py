@@ -32,10 +32,16 @@ class Task:
     validate: Callable[[Retriever], Mapping[str, float]]
 
 
-def learning_rate(config: TrainConfig, step: int, num_steps: int) -> float:
-    """Linear warm-up, then cosine decay to `decay_to` of the full rate at the last step."""
+def learning_rate(config: TrainConfig, step: int, epoch: int) -> float:
+    """Linear warm-up, and over the last epochs a cosine down to `decay_to` of the full rate.
+
+    epoch: steps of one epoch.
+    """
     warmup = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
-    cosine = 0.5 * (1 + math.cos(math.pi * step / num_steps))
+    num_steps = config.max_epochs * epoch
+    decay_steps = (config.decay_epochs or config.max_epochs) * epoch
+    decayed = max(0.0, 1 - (num_steps - step) / decay_steps)
+    cosine = 0.5 * (1 + math.cos(math.pi * decayed))
     return config.learning_rate * warmup * (config.decay_to + (1 - config.decay_to) * cosine)
 
 
@@ -70,7 +76,7 @@ def fit(
         step, batch = progress.step, next(batches)
         seed_step(config.seed, step, fabric.global_rank)
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(config, step, num_steps)
+            group["lr"] = learning_rate(config, step, epoch)
         loss: Tensor = wrapped.loss(batch.to(fabric.device), task.objective(step))
         fabric.backward(loss)
         if config.clip_norm:
