@@ -86,7 +86,8 @@ def check_events(events: Frame, where: str, *, now: datetime | None = None) -> F
         f"are dated after {now + FUTURE:%Y-%m-%d %H:%M}, in the future: "
         "are the timestamps in the unit that was declared?": time > now + FUTURE,
         "are older than the same user's row before them: "
-        "sort the log by time, ties in the order they happened": goes_back_in_time(),
+        "sort the log by time, ties as they happened "
+        '(for log files, order = "sort" does it)': goes_back_in_time(),
     }
     _refuse_faults(events, where, faults)
     return events
