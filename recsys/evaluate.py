@@ -95,7 +95,7 @@ def evaluate(  # noqa: PLR0913 (each is a part of the protocol, or says where th
 def named(directory: Path) -> str:
     """The last two parts of a path: stage directories are often all called alike.
 
-    >>> named(Path("/work/movielens-1m/dataset"))
+    >>> named(Path("/srv/movielens-1m/dataset"))
     'movielens-1m/dataset'
     """
     return "/".join(directory.resolve().parts[-2:]).removeprefix("/")

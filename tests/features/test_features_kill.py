@@ -63,7 +63,7 @@ def kill_and_compare(events: Path, expected: StageManifest, seconds: float, *, k
             assert Dataset.open(out, verify=True).manifest == expected
             out = events.parent / f"killed-{kill}"
         else:
-            with pytest.raises(InputError, match="has no manifest.json"):
+            with pytest.raises(InputError, match=r"has no manifest\.json"):
                 Dataset.open(out)
     assert hit
     if not out.exists():
