@@ -3,8 +3,10 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -220,3 +222,29 @@ def test_training_needs_no_polars() -> None:
     )
     root = Path(__file__).parents[3]
     subprocess.run([sys.executable, "-c", code], check=True, cwd=root)
+
+
+@pytest.mark.slow
+def test_ten_kills_at_random_moments_change_nothing(
+    ring: Dataset, undisturbed: Path, tmp_path: Path
+) -> None:
+    """The clock picks the moment, between the start of training and its usual end."""
+    started = time.perf_counter()
+    train_ring(ring, tmp_path / "timed")
+    duration = time.perf_counter() - started
+    random, hit = Random(0), 0
+    for kill in range(10):
+        out = tmp_path / f"killed-{kill}"
+        if not (pid := os.fork()):
+            train_ring(ring, out)
+            os._exit(0)
+        time.sleep(random.random() * duration)
+        os.kill(pid, signal.SIGKILL)
+        _, status = os.waitpid(pid, 0)
+        hit += os.WIFSIGNALED(status)
+        if out.exists():  # it was whole before the kill came
+            verify_files(out, read_manifest(out, "run"))
+        else:
+            train_ring(ring, out)
+        assert result_of(out) == result_of(undisturbed)
+    assert hit >= 5, f"only {hit} of 10 kills came in time"
