@@ -45,7 +45,8 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Force one file, or the names in one directory, to disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -56,15 +57,15 @@ def _sync(path: Path) -> None:
 def sync_tree(root: Path) -> None:
     """Force every file and directory below `root` to disk."""
     for path in sorted(root.rglob("*")):
-        _sync(path)
-    _sync(root)
+        sync(path)
+    sync(root)
 
 
 def publish(partial: Path, out: Path) -> None:
     """Sync `partial` and rename it to `out`, which must not exist."""
     sync_tree(partial)
     partial.rename(out)
-    _sync(out.parent)
+    sync(out.parent)
 
 
 def partial_path(out: Path) -> Path:

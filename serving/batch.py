@@ -30,6 +30,7 @@ from features.stage import (
     partial_path,
     publish,
     refuse_existing,
+    sync,
     write_manifest,
 )
 from serving.population import HistoryPart, Population, open_population
@@ -126,10 +127,10 @@ class Worker:
         path = self.directory / part.file
         temporary = path.with_suffix(".tmp")
         frame.write_parquet(temporary)
-        _sync(temporary)
+        sync(temporary)
         digest = file_sha256(temporary)
         temporary.replace(path)
-        _sync(self.directory)
+        sync(self.directory)
         return PartRecord(part.number, len(users), len(frame), digest)
 
 
@@ -238,14 +239,6 @@ def _finish(directory: Path, plan: Plan, records: Sequence[PartRecord]) -> None:
     (directory / SUCCESS).unlink(missing_ok=True)
     write_manifest(directory, KIND, asdict(plan), plan.bundle)
     (directory / SUCCESS).touch()
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 @contextmanager
