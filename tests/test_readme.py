@@ -14,6 +14,7 @@ PACKAGES = (
     "data",
     "features",
     "recsys",
+    "recsys/commands",
     "recsys/models",
     "recsys/baselines",
     "recsys/training",

@@ -1,0 +1,1 @@
+"""The verbs of `recsys`, a file for each group of them."""

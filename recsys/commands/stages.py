@@ -1,0 +1,80 @@
+"""Verbs that make one stage directory from another: data, features, train, export, run, demo."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from recsys.commands.arguments import Config, Dataset, Out
+
+app = typer.Typer()
+
+
+@app.command()
+def data(config: Config, out: Out) -> None:
+    """Load a source into an events directory: events, items, users, with licence and hashes."""
+    from data.build import build_events
+    from recsys.config import read_config
+
+    build_events(read_config(config).data, out)
+    typer.echo(f"events  {out}")
+
+
+@app.command()
+def features(
+    config: Config,
+    events: Annotated[Path, typer.Option(help="An events directory made by `recsys data`.")],
+    out: Out,
+) -> None:
+    """Clean, split and encode events into a dataset directory, ready for training."""
+    from features.build import build_dataset
+    from recsys.config import read_config
+
+    build_dataset(events, read_config(config).features, out)
+    typer.echo(f"dataset  {out}")
+
+
+@app.command()
+def train(config: Config, dataset: Dataset, out: Out) -> None:
+    """Train the config's model. Interrupted? The same command resumes where it stopped."""
+    from recsys.config import read_config
+    from recsys.pipeline import train_stage
+
+    best = train_stage(read_config(config), dataset, out)
+    typer.echo(f"step {best.step}  validation score {best.score:.4f}  {out}")
+
+
+@app.command()
+def export(
+    config: Config,
+    dataset: Dataset,
+    out: Out,
+    run: Annotated[
+        Path | None,
+        typer.Option(help="A run made by `recsys train`; without it no neural source is exported."),
+    ] = None,
+) -> None:
+    """Write a bundle: graphs, vectors, vocabularies and ranker, checked against the model."""
+    from recsys.config import read_config
+    from recsys.export.bundle import export as export_bundle
+
+    export_bundle(run, dataset, read_config(config).export, out)
+    typer.echo(f"bundle  {out}")
+
+
+@app.command()
+def run(config: Config, out: Out) -> None:
+    """All stages of a config, one after the other, each kept in OUT; continues what is there."""
+    from recsys.pipeline import run_pipeline
+
+    run_pipeline(config, out, typer.echo)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Directory for all stages.")] = Path("work/demo"),
+) -> None:
+    """A synthetic shop from events to served recommendations in three minutes, no network."""
+    from recsys.demo import run_demo
+
+    run_demo(out, typer.echo)
