@@ -44,6 +44,7 @@ def measure_ours(dataset: Path, objective: str, epochs: int) -> dict[str, list[f
 
     from recsys.training import run
     from recsys.training.config import TrainConfig
+    from recsys.training.validation import Validation
 
     torch.set_num_threads(THREADS)
     config = TypeAdapter(TrainConfig).validate_python(
@@ -52,7 +53,7 @@ def measure_ours(dataset: Path, objective: str, epochs: int) -> dict[str, list[f
     wall: list[float] = []
     cpu: list[float] = []
     begun = [0.0, 0.0]
-    scores = run.Validation.scores
+    scores = Validation.scores
 
     def between(self: object, *args: object) -> dict[str, float]:
         wall.append(time.perf_counter() - begun[0])
@@ -61,7 +62,7 @@ def measure_ours(dataset: Path, objective: str, epochs: int) -> dict[str, list[f
         begun[:] = time.perf_counter(), processor_seconds()
         return found
 
-    run.Validation.scores = between
+    Validation.scores = between
     with tempfile.TemporaryDirectory() as folder:
         begun[:] = time.perf_counter(), processor_seconds()
         run.train("sasrec", SIZES, config, dataset, Path(folder) / "run")

@@ -12,7 +12,7 @@ from features.store import Dataset
 from recsys.export.index import measure_recall
 from recsys.export.onnx import export_encoder, measure_parity
 from recsys.models.interface import ItemBatch, Retriever
-from recsys.training.run import load_run
+from recsys.training.run import load_retriever
 from serving.errors import BundleError
 from serving.manifest import IndexRecall, ModelSpec, Parity
 from serving.recommender import Recommender
@@ -43,7 +43,7 @@ class ExportedModel:
 
 def export_model(run: Path, data: Dataset, candidates: int, directory: Path) -> ExportedModel:
     """Write graph and vectors; raises BundleError where onnxruntime's numbers are not torch's."""
-    model, name, _ = load_run(run)
+    model, name = load_retriever(run)
     spec = ModelSpec(
         name="model",
         model=name,

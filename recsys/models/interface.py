@@ -6,7 +6,7 @@ Shape suffixes: B histories, L positions, N items, D width, C candidates, T task
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Self
+from typing import ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,35 @@ from recsys.models.losses import Objective
 ITEM_PREFIX = "item."
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """One item attribute as `features.layout.ItemColumn` describes it, for a model's configuration.
+
+    Values of text, category and categories: 0 missing or padding, from 1 on below `size`; (N, W)
+    int32 where `width` W > 1 or for text. numeric: (N,) float32, nan missing. timestamp: (N,) int64
+    microseconds, 0 missing.
+    """
+
+    name: str
+    kind: Literal["text", "category", "categories", "numeric", "timestamp"]
+    size: int = 0
+    width: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ItemBatch:
+    """N items. ids: (N,) int64 dense ids. attributes: by name, (N, ...)."""
+
+    ids: Tensor
+    attributes: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def to(self, device: torch.device) -> "ItemBatch":
+        """The same items on `device`."""
+        return ItemBatch(
+            self.ids.to(device), {name: x.to(device) for name, x in self.attributes.items()}
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class HistoryBatch:
     """B histories, oldest event first, padded on the right with 0.
@@ -23,7 +52,8 @@ class HistoryBatch:
     items: (B, L) int64 dense ids, L >= 1. events: (B, L) int64 behaviour codes.
     timestamps: (B, L) int64 microseconds UTC. attributes: item attribute by name, (B, L, ...).
     targets: (B, L) int64, the item to predict after each position, 0 where there is none;
-    only in training. Inputs that a model does not name in `history_inputs` may be None.
+    only in training. catalogue: the items 0..N, only in training and for models with `item_inputs`.
+    Inputs that a model does not name in `history_inputs` may be None.
     """
 
     items: Tensor
@@ -31,6 +61,12 @@ class HistoryBatch:
     timestamps: Tensor | None = None
     attributes: Mapping[str, Tensor] = field(default_factory=dict)
     targets: Tensor | None = None
+    catalogue: ItemBatch | None = None
+
+    @property
+    def num_targets(self) -> int:
+        """Positions that have an item to predict."""
+        return 0 if self.targets is None else int((self.targets > 0).sum())
 
     @classmethod
     def of(cls, inputs: Mapping[str, Tensor], targets: Tensor | None = None) -> Self:
@@ -41,10 +77,16 @@ class HistoryBatch:
             if name.startswith(ITEM_PREFIX)
         }
         plain = {name: value for name, value in inputs.items() if not name.startswith(ITEM_PREFIX)}
-        return cls(**plain, attributes=attributes, targets=targets)
+        return cls(
+            plain["items"],
+            plain.get("events"),
+            plain.get("timestamps"),
+            attributes,
+            targets,
+        )
 
     def to(self, device: torch.device) -> "HistoryBatch":
-        """The same batch on `device`."""
+        """The same batch on `device`; the catalogue stays where it is."""
 
         def move(tensor: Tensor | None) -> Tensor | None:
             return None if tensor is None else tensor.to(device, non_blocking=True)
@@ -55,15 +97,8 @@ class HistoryBatch:
             move(self.timestamps),
             {name: value.to(device, non_blocking=True) for name, value in self.attributes.items()},
             move(self.targets),
+            self.catalogue,
         )
-
-
-@dataclass(frozen=True, slots=True)
-class ItemBatch:
-    """N items. ids: (N,) int64 dense ids. attributes: by name, (N, ...)."""
-
-    ids: Tensor
-    attributes: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 class Retriever(nn.Module, ABC):

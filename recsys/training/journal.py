@@ -21,8 +21,8 @@ from rich.progress import (
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from recsys.models.interface import HistoryBatch
 from recsys.training.checkpoint import Progress as RunProgress
+from recsys.training.task import Batch
 
 METRICS = "metrics.jsonl"
 TENSORBOARD = "tensorboard"
@@ -49,10 +49,9 @@ class Journal:
         """Begin at `step` of `num_steps`."""
         self.since = time.monotonic()
 
-    def step(self, step: int, loss: Tensor, batch: HistoryBatch) -> None:
+    def step(self, step: int, loss: Tensor, batch: Batch) -> None:
         """Count a step."""
-        assert batch.targets is not None, "a training batch has targets"
-        self.events += int((batch.targets > 0).sum())
+        self.events += batch.num_targets
 
     def events_per_second(self) -> float:
         """Targets a second since the last validation, of this rank."""
@@ -78,7 +77,7 @@ class WrittenJournal(Journal):
         keep_until(self.metrics, step)
         self.bar.update(self.task, total=num_steps, completed=step)
 
-    def step(self, step: int, loss: Tensor, batch: HistoryBatch) -> None:
+    def step(self, step: int, loss: Tensor, batch: Batch) -> None:
         """Count a step, and now and then move the bar."""
         super().step(step, loss, batch)
         if time.monotonic() - self.updated < SECONDS_PER_UPDATE:

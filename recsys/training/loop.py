@@ -3,33 +3,20 @@
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from recsys.models.interface import Retriever
-from recsys.training.batches import TrainingBatches
 from recsys.training.checkpoint import Checkpoints, Progress
 from recsys.training.config import TrainConfig
 from recsys.training.distributed import seed_step
 from recsys.training.journal import Journal
-from recsys.training.negatives import ObjectiveOfStep
+from recsys.training.task import Task
 
-SCORE = "ndcg@10"
 SECONDS_PER_CHECKPOINT = 60.0
 """Between validations; the state after a step is the same whenever it is saved."""
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """What to learn: the stream of batches, the loss of each step, and how to score the model."""
-
-    batches: TrainingBatches
-    objective: ObjectiveOfStep
-    validate: Callable[[Retriever], Mapping[str, float]]
 
 
 def learning_rate(config: TrainConfig, step: int, epoch: int) -> float:
@@ -47,7 +34,7 @@ def learning_rate(config: TrainConfig, step: int, epoch: int) -> float:
 
 def fit(
     fabric: Fabric,
-    model: Retriever,
+    model: nn.Module,
     optimizer: Optimizer,
     task: Task,
     journal: Journal,
@@ -62,7 +49,7 @@ def fit(
     wrapped.mark_forward_method("loss")
     progress = checkpoints.restore(model, optimizer)
     model.train()
-    epoch = task.batches.steps_per_epoch
+    epoch = task.steps_per_epoch
     num_steps, steps_per_validation = (
         config.max_epochs * epoch,
         config.epochs_per_validation * epoch,
@@ -71,13 +58,13 @@ def fit(
     loss_sum = torch.tensor(progress.loss_sum, device=fabric.device)
     saved_at = time.monotonic()
     started = saved_at - progress.seconds
-    batches = task.batches.from_step(progress.step)
+    batches = task.batches(progress.step)
     while progress.step < num_steps and progress.validations_since_best < config.patience:
         step, batch = progress.step, next(batches)
         seed_step(config.seed, step, fabric.global_rank)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(config, step, epoch)
-        loss: Tensor = wrapped.loss(batch.to(fabric.device), task.objective(step))
+        loss: Tensor = task.loss(wrapped, batch.to(fabric.device), step)
         fabric.backward(loss)
         if config.clip_norm:
             fabric.clip_gradients(wrapped, stepper, max_norm=config.clip_norm)
@@ -96,7 +83,12 @@ def fit(
                 **task.validate(model),
             }
             loss_sum.zero_()
-            judge(progress, scores, checkpoints, model)
+            judge(
+                progress,
+                scores,
+                scores[task.score],
+                lambda: checkpoints.save_best(model, progress.step),
+            )
             journal.validation(progress, progress.step / epoch, scores)
         if due or time.monotonic() - saved_at > SECONDS_PER_CHECKPOINT:
             progress.loss_sum = loss_sum.item()
@@ -106,16 +98,16 @@ def fit(
 
 
 def judge(
-    progress: Progress, scores: Mapping[str, float], checkpoints: Checkpoints, model: Retriever
+    progress: Progress, scores: Mapping[str, float], score: float, keep: Callable[[], None]
 ) -> None:
-    """Note whether this validation is the best so far, and keep its weights if so."""
+    """Note whether this validation is the best so far, and `keep` its weights if so."""
     if not all(math.isfinite(value) for value in scores.values()):
         raise FloatingPointError(
             f"after step {progress.step} the scores are {dict(scores)}: did the loss diverge? "
             f"Try a lower learning_rate, or clip_norm = 1.0"
         )
     progress.validations_since_best += 1
-    if scores[SCORE] > progress.best_score:
-        progress.best_score, progress.best_step = scores[SCORE], progress.step
+    if score > progress.best_score:
+        progress.best_score, progress.best_step = score, progress.step
         progress.validations_since_best = 0
-        checkpoints.save_best(model, progress.step)
+        keep()

@@ -20,8 +20,9 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from safetensors.torch import load_model
+from torch import nn
 
 from features.errors import InputError
 from features.stage import (
@@ -33,16 +34,14 @@ from features.stage import (
     verify_files,
     write_manifest,
 )
-from features.store import Dataset
 from recsys.models import MODELS
 from recsys.models.interface import Retriever
-from recsys.training.batches import TrainingBatches
 from recsys.training.checkpoint import Checkpoints, Progress, replace_file
 from recsys.training.config import TrainConfig
 from recsys.training.journal import Journal, open_journal
-from recsys.training.loop import Task, fit
-from recsys.training.negatives import objective_of_step
-from recsys.training.validation import Validation
+from recsys.training.kinds import kind_of, model_config
+from recsys.training.loop import fit
+from recsys.training.task import Task
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
@@ -56,22 +55,8 @@ class TrainResult:
 
     run: Path
     score: float
-    """NDCG@10 over the validation cases, seen items left out."""
+    """The deciding figure of its kind: for a retriever NDCG@10, seen items left out."""
     step: int
-
-
-def model_config(name: str, options: Mapping[str, Any], num_items: int) -> Any:
-    """The configuration of model `name`. Raises InputError for a wrong key or value."""
-    if name not in MODELS:
-        raise InputError(f"model.name = {name!r} is unknown: choose one of {', '.join(MODELS)}")
-    if "num_items" in options:
-        raise InputError("model.num_items is read from the dataset: delete the key")
-    try:
-        return TypeAdapter(MODELS[name].config).validate_python({**options, "num_items": num_items})
-    except ValidationError as error:
-        problem = error.errors()[0]
-        key = ".".join(["model", *(str(part) for part in problem["loc"])])
-        raise InputError(f"{key}: {problem['msg']} (found {problem['input']!r})") from error
 
 
 def train(
@@ -83,12 +68,13 @@ def train(
 ) -> TrainResult:
     """Train one model and publish its run directory; resumes what an interrupted call left.
 
-    `model_options` are the model's fields without `name` and `num_items`. Raises InputError when
-    `out` exists, or when configuration and dataset do not fit.
+    `model_options` are the model's fields without `name` and without those that the dataset fills.
+    Raises InputError when `out` exists, or when configuration and dataset do not fit.
     """
     refuse_existing(out)
-    data = Dataset.open(dataset)
-    sizes = model_config(model_name, model_options, data.schema.num_items)
+    kind = kind_of(model_name)
+    data = kind.open(dataset)
+    sizes = model_config(model_name, model_options, kind.facts(data))
     identity = {
         "model": {"name": model_name, "config": asdict(sizes)},
         "train": asdict(config),
@@ -99,8 +85,9 @@ def train(
         if not (directory / RESULT).exists():
             torch.manual_seed(config.seed)
             model = MODELS[model_name].model(sizes)
-            assert isinstance(model, Retriever), "MODELS holds retrievers only"
-            progress = run_loop(fabric, model, config, data, directory)
+            progress = run_loop(
+                fabric, model, config, kind.task(fabric, model, config, data), directory
+            )
             if fabric.is_global_zero:
                 keep_best(directory, progress)
         fabric.barrier()
@@ -147,17 +134,9 @@ def working_directory(fabric: Fabric, out: Path, identity: Mapping[str, Any]) ->
 
 
 def run_loop(
-    fabric: Fabric, model: Retriever, config: TrainConfig, data: Dataset, directory: Path
+    fabric: Fabric, model: nn.Module, config: TrainConfig, task: Task, directory: Path
 ) -> Progress:
     """Fit `model`, with checkpoints and journal in `directory`."""
-    ranks = (fabric.global_rank, fabric.world_size)
-    batches = TrainingBatches.of(data, config, model.history_inputs, model.max_len, ranks)
-    validation = Validation.of(data, config.validation_users, config.seed, ranks)
-    task = Task(
-        batches,
-        objective_of_step(config, batches.item_counts(), fabric.device),
-        lambda model: validation.scores(fabric, model),
-    )
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
     )
@@ -175,7 +154,7 @@ def keep_best(directory: Path, progress: Progress) -> None:
     replace_file(directory / RESULT, lambda path: path.write_text(text))
 
 
-def load_run(run: Path) -> tuple[Retriever, str, Any]:
+def load_run(run: Path) -> tuple[nn.Module, str, Any]:
     """The model of a run in evaluation mode, its name, and its configuration.
 
     Raises InputError when the directory is no run or its files are damaged.
@@ -183,8 +162,20 @@ def load_run(run: Path) -> tuple[Retriever, str, Any]:
     verify_files(run, read_manifest(run, KIND))
     content = json.loads((run / CONFIG).read_text())["model"]
     entry = MODELS[content["name"]]
-    config = entry.config(**content["config"])
+    config = TypeAdapter(entry.config).validate_python(content["config"])
     model = entry.model(config)
-    assert isinstance(model, Retriever), "MODELS holds retrievers only"
     load_model(model, run / WEIGHTS)
     return model.eval(), content["name"], config
+
+
+def load_retriever(run: Path) -> tuple[Retriever, str]:
+    """The model of a run that finds candidates, and its name; see `load_run`.
+
+    Raises InputError also when the run trained a model of another kind.
+    """
+    model, name, _ = load_run(run)
+    if not isinstance(model, Retriever):
+        raise InputError(
+            f"{run} trained {name}, a {MODELS[name].kind}: a candidate source needs a retriever"
+        )
+    return model, name

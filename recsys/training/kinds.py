@@ -1,0 +1,73 @@
+"""The kinds of model: what each trains from, and what its configuration takes from the data."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from lightning_fabric import Fabric
+from pydantic import TypeAdapter, ValidationError
+from torch import nn
+
+from features.errors import InputError
+from features.store import Dataset
+from recsys.models import MODELS
+from recsys.models.interface import Column
+from recsys.training.config import TrainConfig
+from recsys.training.retrieval import RetrievalTask
+from recsys.training.task import Task
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How models of one kind are trained."""
+
+    open: Callable[[Path], Any]
+    """Opens the directory it trains from; the result has a `manifest`."""
+    facts: Callable[[Any], Mapping[str, Any]]
+    """Of the opened data: values for the model's configuration, by the names of its fields."""
+    task: Callable[[Fabric, nn.Module, TrainConfig, Any], Task]
+    """What to learn, for one rank."""
+
+
+def dataset_facts(data: Dataset) -> dict[str, Any]:
+    """What a model may need to know of a `dataset/` to choose its sizes."""
+    schema = data.schema
+    return {
+        "num_items": schema.num_items,
+        "num_behaviours": len(schema.event_types),
+        "columns": tuple(
+            Column(name=c.name, kind=c.kind, size=c.size, width=c.width)
+            for c in schema.item_columns
+        ),
+    }
+
+
+KINDS: dict[str, Kind] = {
+    "retriever": Kind(Dataset.open, dataset_facts, RetrievalTask.of),
+}
+
+
+def kind_of(name: str) -> Kind:
+    """The kind of model `name`. Raises InputError for a name that is not in MODELS."""
+    if name not in MODELS:
+        raise InputError(f"model.name = {name!r} is unknown: choose one of {', '.join(MODELS)}")
+    return KINDS[MODELS[name].kind]
+
+
+def model_config(name: str, options: Mapping[str, Any], facts: Mapping[str, Any]) -> Any:
+    """The configuration of model `name`: the user's options, and what the data says.
+
+    Raises InputError for a wrong key or value.
+    """
+    config = MODELS[name].config
+    taken = {field.name for field in fields(config)} & facts.keys()
+    if given := sorted(taken & options.keys()):
+        raise InputError(f"model.{given[0]} is read from the dataset: delete the key")
+    known = {key: facts[key] for key in taken}
+    try:
+        return TypeAdapter(config).validate_python({**options, **known})
+    except ValidationError as error:
+        problem = error.errors()[0]
+        key = ".".join(["model", *(str(part) for part in problem["loc"])])
+        raise InputError(f"{key}: {problem['msg']} (found {problem['input']!r})") from error

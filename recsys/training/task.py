@@ -1,0 +1,46 @@
+"""What the loop needs to know of a kind of model: its batches, its loss, its validation."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol, Self
+
+import torch
+from torch import Tensor, nn
+
+
+class Batch(Protocol):
+    """What one step learns from."""
+
+    @property
+    def num_targets(self) -> int:
+        """Things to predict, for the count of events a second."""
+        ...
+
+    def to(self, device: torch.device) -> Self:
+        """The same batch on `device`."""
+        ...
+
+
+class Task(Protocol):
+    """What to learn. The position in the data is the step number and nothing else."""
+
+    @property
+    def score(self) -> str:
+        """The figure of `validate` that decides which weights are best; higher is better."""
+        ...
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps that show everything once, over all ranks."""
+        ...
+
+    def batches(self, step: int) -> Iterator[Any]:
+        """The `Batch`es of the steps `step`, `step + 1`, ... without end (the first step is 0)."""
+        ...
+
+    def loss(self, model: Any, batch: Any, step: int) -> Tensor:
+        """Mean loss (nats) of a batch on the model's device; `model` is Fabric's wrapper of it."""
+        ...
+
+    def validate(self, model: nn.Module) -> Mapping[str, float]:
+        """Figures over the validation part, averaged over ranks; the model is left in training."""
+        ...
