@@ -101,7 +101,7 @@ def _read_items(config: LogFiles, table: ItemFile) -> list[Piece]:
             match kind:
                 case "text" | "category":
                     frame = to_text(frame, name, piece.path)
-                case "categories":
+                case "categories" | "path":
                     frame = to_list(frame, name, table.list_separator, piece.path)
                 case "numeric":
                     frame = to_number(frame, name, piece.path)

@@ -177,6 +177,7 @@ def encode(log: pl.DataFrame, source: ItemSource, config: FeatureConfig) -> Enco
         raw_user_type=_raw_type(sequences.users),
         cutoff=int(sequences.timestamps[is_training].max()),
         split=split,
+        tokenizer=table.tokenizer_origin,
     )
     is_target = targets[sequences.events]
     return Encoded(schema, sequences, cuts, item_ids, is_target, catalogue, table)

@@ -119,10 +119,17 @@ class FeatureConfig:
     """Known values of a category column, the most frequent first; the others become unknown."""
     max_categories: int = 16
     """Values kept per item of a column with several."""
+    max_levels: int = 4
+    """Levels kept of a column of paths, the general ones first."""
+    buckets: int = 0
+    """Quantile buckets of every numeric column, fitted on training items, as a column
+    `<name>.bucket` of categories beside the number itself; 0 makes none."""
     max_tokens: int = 32
     """Tokens kept per text."""
     tokenizer_size: int = 4_096
     """Tokens of the tokenizer trained on the text columns, 258 of them single bytes or special."""
+    tokenizer: str = ""
+    """Path of a pretrained model's `tokenizer.json` to use instead; empty trains one."""
 
     def __post_init__(self) -> None:
         if self.events and (alien := set(self.target_events) - set(self.events)):
@@ -130,9 +137,12 @@ class FeatureConfig:
                 f"target_events {sorted(alien)} are not among events {list(self.events)}: "
                 "nothing of them would be left to predict"
             )
-        for name in ("min_user_events", "min_item_events", "max_values", "max_categories"):
+        least_one = ("min_user_events", "min_item_events", "max_values", "max_categories")
+        for name in (*least_one, "max_levels"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        if self.buckets == 1 or self.buckets < 0:
+            raise ValueError(f"buckets={self.buckets} must be 0 (none) or at least 2")
         if self.max_tokens < 1 or self.tokenizer_size < 258:
             raise ValueError(
                 f"max_tokens={self.max_tokens} must be at least 1 and tokenizer_size="

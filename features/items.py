@@ -1,7 +1,10 @@
 """The item table: declared columns to arrays, row i for dense id i, row 0 padding."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -13,10 +16,16 @@ from features.config import FeatureConfig
 from features.errors import InputError
 from features.layout import ItemColumn, Kind
 from features.schema import Items
-from features.text import encode_texts, fit_tokenizer
+from features.text import encode_texts, fit_tokenizer, load_tokenizer, padding_offset
 from features.vocabulary import FIRST_VALUE, encode_values, fit_values
 
 ITEM = Items.item_id.name
+PATH_SEPARATOR = " > "
+"""Between the levels in the name of a path's value."""
+
+
+Encoding = tuple[ItemColumn, NDArray, pl.Series | None]
+"""A column, its array of N rows, and the values it knows, where it is of categories."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +50,7 @@ class ItemTable:
     """Known values of the category columns: element i has code i + 2."""
     tokenizers: Sequence[Tokenizer]
     """The one tokenizer of all text columns; empty where there are none."""
+    tokenizer_origin: Literal["trained", "pretrained"] = "trained"
 
 
 def known_items(raw_ids: pa.Array, items: pl.DataFrame) -> pl.DataFrame:
@@ -66,34 +76,114 @@ def encode_items(
 ) -> ItemTable:
     """Encode the columns of `kinds`. Row i of `catalogue` is dense id i + 1.
 
-    Everything fitted (values, widths, tokenizer) sees the first `num_warm` rows and no others.
+    Everything fitted (values, widths, buckets, tokenizer) sees the first `num_warm` rows and no
+    others. Raises InputError for a pretrained tokenizer that cannot be read.
     """
     texts = [name for name, kind in kinds.items() if kind == "text"]
-    fitted = training_texts(catalogue, num_warm, texts)
-    tokenizers = [fit_tokenizer(fitted, config.tokenizer_size)] if texts else []
-    vocabularies = {
-        name: fit_values(flat(catalogue[name].head(num_warm)), config.max_values)
-        for name, kind in kinds.items()
-        if kind in ("category", "categories")
-    }
-    columns, arrays = [], {}
+    tokenizers = [_tokenizer(catalogue, num_warm, texts, config)] if texts else []
+    encoded = []
     for name, kind in kinds.items():
-        values, size = catalogue[name], 0
         if kind == "text":
-            array = encode_texts(tokenizers[0], values.to_list(), num_warm, config.max_tokens)
-            size = tokenizers[0].get_vocab_size()
-        elif name in vocabularies:
-            known = vocabularies[name]
-            array = encode_categories(values, known, num_warm, config.max_categories)
-            size = FIRST_VALUE + len(known)
-        elif kind == "numeric":
-            array = values.cast(pl.Float32).fill_null(float("nan")).to_numpy()
+            encoded.append(_text(catalogue[name], num_warm, tokenizers[0], config))
         else:
-            array = values.to_physical().fill_null(0).to_numpy()
+            encoded.extend(_column(catalogue[name], kind, num_warm, config))
+    origin = "pretrained" if config.tokenizer and texts else "trained"
+    columns, arrays, vocabularies = [], {}, {}
+    for column, array, known in encoded:
+        size = column.size if known is None else FIRST_VALUE + len(known)
         width = array.shape[1] if array.ndim == 2 else 1
-        columns.append(ItemColumn(name=name, kind=kind, size=size, width=width))
-        arrays[name] = np.concatenate([_padding(array), array])
-    return ItemTable(tuple(columns), arrays, vocabularies, tokenizers)
+        columns.append(replace(column, width=width, size=size))
+        arrays[column.name] = np.concatenate([_padding(array), array])
+        if known is not None:
+            vocabularies[column.name] = known
+    return ItemTable(tuple(columns), arrays, vocabularies, tokenizers, origin)
+
+
+def _text(
+    values: pl.Series, num_warm: int, tokenizer: Tokenizer, config: FeatureConfig
+) -> Encoding:
+    offset = padding_offset(tokenizer)
+    size = tokenizer.get_vocab_size() + offset
+    array = encode_texts(tokenizer, values.to_list(), num_warm, config.max_tokens, offset)
+    return ItemColumn(name=values.name, kind="text", size=size, offset=offset), array, None
+
+
+def _column(
+    values: pl.Series, kind: Kind, num_warm: int, config: FeatureConfig
+) -> Iterator[Encoding]:
+    """The encoded columns of one declared column that is no text."""
+    name, warm = values.name, values.head(num_warm)
+    column = ItemColumn(name=name, kind=kind)
+    if kind in ("category", "categories"):
+        known = fit_values(flat(warm), config.max_values)
+        yield column, encode_categories(values, known, num_warm, config.max_categories), known
+    elif kind == "path":
+        for level, prefixes in path_levels(values, num_warm, config.max_levels):
+            known = fit_values(prefixes.head(num_warm), config.max_values)
+            derived = ItemColumn(name=f"{name}.{level}", kind="category", source=name)
+            yield derived, encode_values(prefixes, known), known
+    elif kind == "numeric":
+        numbers = values.cast(pl.Float32).fill_null(float("nan")).to_numpy()
+        yield column, numbers, None
+        if config.buckets:
+            edges = fit_edges(numbers[:num_warm], config.buckets)
+            derived = ItemColumn(name=f"{name}.bucket", kind="category", source=name, edges=edges)
+            yield derived, bucket(numbers, edges), bucket_names(edges)
+    else:
+        yield column, values.to_physical().fill_null(0).to_numpy(), None
+
+
+def _tokenizer(
+    catalogue: pl.DataFrame, num_warm: int, texts: Sequence[str], config: FeatureConfig
+) -> Tokenizer:
+    if config.tokenizer:
+        return load_tokenizer(Path(config.tokenizer))
+    return fit_tokenizer(training_texts(catalogue, num_warm, texts), config.tokenizer_size)
+
+
+def path_levels(
+    paths: pl.Series, num_fitted: int, max_levels: int
+) -> Iterator[tuple[int, pl.Series]]:
+    """Level, from 1, and the part of each path down to it as one text; null where it is shorter.
+
+    The number of levels is that of the longest of the first `num_fitted` paths, at most
+    `max_levels` and at least 1.
+
+    >>> [(n, s.to_list()) for n, s in path_levels(pl.Series([["a", "b"], ["c"]]), 2, 9)]
+    [(1, ['a', 'c']), (2, ['a > b', None])]
+    """
+    deepest = paths.head(num_fitted).list.len().max()
+    for level in range(1, min(max(int(deepest or 0), 1), max_levels) + 1):  # pyright: ignore[reportArgumentType]
+        prefix = paths.list.head(level).list.join(PATH_SEPARATOR)
+        yield level, pl.select(pl.when(paths.list.len() >= level).then(prefix)).to_series()
+
+
+def fit_edges(numbers: NDArray[np.float32], buckets: int) -> tuple[float, ...]:
+    """Inner edges of at most `buckets` buckets of about equal size; each is one of `numbers`."""
+    real = numbers[~np.isnan(numbers)]
+    if not len(real):
+        return ()
+    shares = np.arange(1, buckets) / buckets
+    edges = np.unique(np.quantile(real, shares, method="higher"))
+    return tuple(float(edge) for edge in edges if edge > real.min())
+
+
+def bucket(numbers: NDArray[np.float32], edges: Sequence[float]) -> NDArray[np.int32]:
+    """Codes, (N,): 2 + (edges at or below the number), 0 for nan."""
+    codes = FIRST_VALUE + np.searchsorted(np.array(edges, np.float32), numbers, side="right")
+    return np.where(np.isnan(numbers), 0, codes).astype(np.int32)
+
+
+def bucket_names(edges: Sequence[float]) -> pl.Series:
+    """What each bucket holds, in the order of the codes.
+
+    >>> bucket_names([1.0, 2.5]).to_list()
+    ['below 1', '1 to below 2.5', 'from 2.5']
+    """
+    if not edges:
+        return pl.Series(["any number"])
+    inner = [f"{a:g} to below {b:g}" for a, b in itertools.pairwise(edges)]
+    return pl.Series([f"below {edges[0]:g}", *inner, f"from {edges[-1]:g}"])
 
 
 def training_texts(catalogue: pl.DataFrame, num_warm: int, names: Sequence[str]) -> list[str]:

@@ -31,7 +31,9 @@ CUTS = ("start", "train_end", "validation_start", "validation_end", "test_start"
 """Row numbers in events.arrow, a user each. Training reads [start, train_end). A case of a split
 has the history [start, <split>_start) and the targets [<split>_start, <split>_end)."""
 
-Kind = Literal["text", "category", "categories", "numeric", "timestamp"]
+Kind = Literal["text", "category", "categories", "path", "numeric", "timestamp"]
+"""What a source declares of a column. Encoded columns are of the same kinds but `path`: a path,
+a list from the general to the special, becomes one `category` column a level."""
 Split = Literal["validation", "test"]
 ColdTargets = Literal["keep", "drop"]
 
@@ -48,6 +50,9 @@ class ItemColumn:
     text: int32 (N + 1, width) token ids, 0 padding.  category: int32 (N + 1,).
     categories: int32 (N + 1, width), 0 padding.  Values 0 missing, 1 unknown, 2.. known.
     numeric: float32 (N + 1,), nan missing.  timestamp: int64 (N + 1,) microseconds, 0 missing.
+
+    Derived of a declared column are, as categories: `<name>.<level>` of a path (1 is the most
+    general), and `<name>.bucket` of a number: code 2 + (edges at or below the value), 0 missing.
     """
 
     name: str
@@ -56,6 +61,12 @@ class ItemColumn:
     """Number of values including 0 and 1 (text: of tokens); 0 for numeric and timestamp."""
     width: int = 1
     """Values kept per item."""
+    source: str = ""
+    """The declared column this one is derived of; empty where it is a declared one itself."""
+    edges: tuple[float, ...] = ()
+    """Of a bucket column: ascending values of training items, where one bucket ends."""
+    offset: int = 0
+    """Of a text column: what was added to the tokenizer's ids, so that none of them is 0."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +94,8 @@ class DatasetSchema:
     split: Mapping[str, Any]
     """The split's name and parameters, for the protocol fingerprint. A split by time also has
     `validation_from` and `test_from`: the first microsecond of each window, UTC."""
+    tokenizer: Literal["trained", "pretrained"] = "trained"
+    """Whether `tokenizer.json` was trained on the training items' texts or came as a file."""
 
     def write(self, directory: Path) -> None:
         """Write `schema.json` into `directory`."""
@@ -94,9 +107,13 @@ class DatasetSchema:
         path = directory / SCHEMA
         try:
             content = json.loads(path.read_text())
-            columns = tuple(ItemColumn(**column) for column in content.pop("item_columns"))
+            columns = tuple(_column(column) for column in content.pop("item_columns"))
             for name in ("event_types", "target_events"):
                 content[name] = tuple(content[name])
             return cls(item_columns=columns, **content)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path} cannot be read ({error}): build the dataset again") from error
+
+
+def _column(content: Mapping[str, Any]) -> ItemColumn:
+    return ItemColumn(**{**content, "edges": tuple(content.get("edges", ()))})

@@ -8,7 +8,8 @@ It reads the files as training will, and shares no code with what made them. Pro
    no validation event is at or after the test window;
 3. warm items: ids 1..num_warm_items are exactly those of training events;
 4. timeline: what the ranking features know of an item counts no test event;
-5. vocabularies: every known value, and every token, occurs in a warm item.
+5. vocabularies: every known value, every edge of a bucket, and every token of a tokenizer
+   that was trained here, occurs in a warm item.
 """
 
 from pathlib import Path
@@ -18,7 +19,7 @@ import polars as pl
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from features.items import flat, training_texts
+from features.items import PATH_SEPARATOR, flat, training_texts
 from features.layout import (
     CATALOGUE,
     CUTS,
@@ -26,6 +27,7 @@ from features.layout import (
     TOKENIZER,
     USERS,
     DatasetSchema,
+    ItemColumn,
     vocabulary_file,
 )
 from features.store import read_table, to_arrays
@@ -134,14 +136,14 @@ def prove_vocabularies(directory: Path, schema: DatasetSchema) -> None:
     for column in schema.item_columns:
         if column.kind not in ("category", "categories"):
             continue
-        known = pl.Series(pl.from_arrow(read_table(directory / vocabulary_file(column.name))["id"]))
-        held = flat(warm[column.name]).unique()
+        known, held = known_and_held(directory, column, warm)
         if alien := known.filter(~known.is_in(held.implode())).to_list():
             raise LeakError(
                 f"{len(alien)} values of {column.name} are known and occur in no training item, "
                 f"first {alien[:3]}"
             )
-    if texts := [column.name for column in schema.item_columns if column.kind == "text"]:
+    texts = [column.name for column in schema.item_columns if column.kind == "text"]
+    if texts and schema.tokenizer == "trained":
         tokenizer = Tokenizer.from_file(str(directory / TOKENIZER))
         if alien := alien_tokens(
             tokenizer, training_texts(catalogue, schema.num_warm_items, texts)
@@ -149,3 +151,20 @@ def prove_vocabularies(directory: Path, schema: DatasetSchema) -> None:
             raise LeakError(
                 f"{len(alien)} tokens occur in the text of no training item, first {alien[:3]}"
             )
+
+
+def known_and_held(
+    directory: Path, column: ItemColumn, warm: pl.DataFrame
+) -> tuple[pl.Series, pl.Series]:
+    """What a category column was fitted to, and what the warm items hold of it."""
+    values = warm[column.source or column.name]
+    if column.edges:
+        return pl.Series(column.edges).cast(pl.Float32), values.cast(pl.Float32).unique()
+    known = pl.Series(pl.from_arrow(read_table(directory / vocabulary_file(column.name))["id"]))
+    if values.dtype == pl.List and column.source:
+        level = int(column.name.removeprefix(f"{column.source}."))
+        values = values.filter(values.list.len() >= level)
+        return known, values.list.head(level).list.join(PATH_SEPARATOR).unique()
+    if column.source:  # a bucket column without edges: all numbers are alike
+        return known.clear(), values
+    return known, flat(values).unique()

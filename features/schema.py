@@ -110,6 +110,7 @@ def check_items(items: Frame, where: str, columns: Mapping[str, Kind]) -> Frame:
         "text": (pl.String,),
         "category": (pl.String, *number),
         "categories": (pl.List(pl.String),),
+        "path": (pl.List(pl.String),),
         "numeric": (pl.Float64, pl.Float32, *number),
         "timestamp": (pl.Datetime("us"),),
     }

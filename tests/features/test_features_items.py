@@ -1,11 +1,17 @@
 """Item columns against a loop over rows; nothing is learned from cold items."""
 
+import math
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 import pytest
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from tokenizers.processors import TemplateProcessing
 
 from features.config import FeatureConfig
 from features.errors import InputError
@@ -95,3 +101,76 @@ def test_columns_without_any_value_are_encoded() -> None:
         assert not table.arrays[name].any()
         assert len(table.arrays[name]) == 4
     assert np.isnan(table.arrays["price"]).all()
+
+
+def test_a_path_becomes_a_column_a_level_whose_values_know_their_parents() -> None:
+    paths = pl.DataFrame(
+        {
+            "item_id": [1, 2, 3, 4, 5],
+            "where": [["home", "chair"], ["office", "chair"], ["home"], None, ["home", "x", "y"]],
+        }
+    )
+    table = encode_items(paths, 4, {"where": "path"}, FeatureConfig())
+    assert [(c.name, c.kind, c.source) for c in table.columns] == [
+        ("where.1", "category", "where"),
+        ("where.2", "category", "where"),
+    ]  # the third level is on a cold item only
+    assert table.vocabularies["where.1"].to_list() == ["home", "office"]
+    assert table.vocabularies["where.2"].to_list() == ["home > chair", "office > chair"]
+    assert table.arrays["where.1"].tolist() == [0, 2, 3, 2, 0, 2]
+    assert table.arrays["where.2"].tolist() == [0, 2, 3, 0, 0, 1]
+    cut = encode_items(paths, 4, {"where": "path"}, FeatureConfig(max_levels=1))
+    assert [column.name for column in cut.columns] == ["where.1"]
+
+
+def test_buckets_are_quantiles_of_the_training_items_only() -> None:
+    numbers = [*range(1, 9), None, 1_000_000]
+    prices = pl.DataFrame({"item_id": range(10), "price": pl.Series(numbers, dtype=pl.Float64)})
+    table = encode_items(prices, 9, {"price": "numeric"}, FeatureConfig(buckets=4))
+    price, column = table.columns
+    assert (price.name, price.kind) == ("price", "numeric")
+    assert (column.name, column.kind, column.source) == ("price.bucket", "category", "price")
+    expected = [sorted(range(1, 9))[math.ceil(share * 7)] for share in (0.25, 0.5, 0.75)]
+    assert column.edges == tuple(expected)  # 3, 5, 7
+    codes = [2 + sum(edge <= number for edge in expected) for number in range(1, 9)]
+    assert table.arrays["price.bucket"].tolist() == [0, *codes, 0, 5]
+    assert column.size == 6
+    assert table.vocabularies["price.bucket"][0] == "below 3"
+
+
+def test_buckets_of_one_number_or_of_none_are_one_bucket() -> None:
+    for numbers in ([7.0, 7.0], [None, None]):
+        prices = pl.DataFrame({"item_id": [1, 2], "price": pl.Series(numbers, dtype=pl.Float64)})
+        table = encode_items(prices, 2, {"price": "numeric"}, FeatureConfig(buckets=9))
+        assert table.columns[1].edges == ()
+        assert table.arrays["price.bucket"].tolist() == [0, *[2 if n else 0 for n in numbers]]
+
+
+def test_a_pretrained_tokenizer_is_taken_as_it_is(tmp_path: Path) -> None:
+    words = {"[PAD]": 0, "[CLS]": 1, "[SEP]": 2, "[UNK]": 3, "red": 4, "shirt": 5}
+    pretrained = Tokenizer(WordLevel(words, unk_token="[UNK]"))
+    pretrained.pre_tokenizer = Whitespace()
+    pretrained.add_special_tokens(["[PAD]", "[CLS]", "[SEP]"])
+    pretrained.post_processor = TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
+    )
+    pretrained.enable_padding(length=9)
+    path = tmp_path / "tokenizer.json"
+    pretrained.save(str(path))
+    config = FeatureConfig(tokenizer=str(path))
+    table = encode_items(CATALOGUE, WARM, {"title": "text"}, config)
+    assert table.tokenizer_origin == "pretrained"
+    assert table.columns[0].size == 6
+    assert table.arrays["title"].tolist()[:4] == [[0, 0], [4, 5], [4, 3], [0, 0]]
+    words = {
+        "red": 0,
+        "shirt": 1,
+        "[UNK]": 2,
+    }  # here id 0 is a word, and must not look like padding
+    Tokenizer(WordLevel(words, unk_token="[UNK]")).save(str(path))
+    table = encode_items(CATALOGUE, WARM, {"title": "text"}, config)
+    assert (table.columns[0].offset, table.columns[0].size) == (1, 4)
+    assert table.arrays["title"][6].tolist() == [1]
+    path.write_text("{}")
+    with pytest.raises(InputError, match="cannot be read as a tokenizer"):
+        encode_items(CATALOGUE, WARM, {"title": "text"}, config)

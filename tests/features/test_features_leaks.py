@@ -235,3 +235,15 @@ def test_every_build_ends_with_the_proof(
     dataset = build(build_events(random_log(0)))
     assert seen == [set(dataset.manifest.files)]  # all files were there, and nothing came after
     assert not [name for name in seen[0] if re.search("partial|tmp", name)]
+
+
+def test_a_bucket_edge_that_no_training_item_has_is_caught(
+    events: Path, build: Callable[..., Dataset]
+) -> None:
+    dataset = build(events, buckets=4)
+    columns = tuple(
+        replace(c, edges=(*c.edges, 1e6)) if c.edges else c for c in dataset.schema.item_columns
+    )
+    replace(dataset.schema, item_columns=columns).write(dataset.path)
+    with pytest.raises(LeakError, match=r"1 values of price\.bucket .* first \[1000000\.0\]"):
+        prove_no_leak(dataset.path)
