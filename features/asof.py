@@ -176,7 +176,7 @@ def column_features(column: ItemColumn) -> tuple[Feature, ...]:
         case "timestamp":
             age = partial(_time_since, column=column)
             return (Feature(f"{name}_age", "days from the candidate's value to `at`", age),)
-        case "text" | "path":
+        case "text":
             return ()
 
 

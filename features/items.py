@@ -113,15 +113,16 @@ def _column(
 ) -> Iterator[Encoding]:
     """The encoded columns of one declared column that is no text."""
     name, warm = values.name, values.head(num_warm)
-    column = ItemColumn(name=name, kind=kind)
-    if kind in ("category", "categories"):
-        known = fit_values(flat(warm), config.max_values)
-        yield column, encode_categories(values, known, num_warm, config.max_categories), known
-    elif kind == "path":
+    if kind == "path":
         for level, prefixes in path_levels(values, num_warm, config.max_levels):
             known = fit_values(prefixes.head(num_warm), config.max_values)
             derived = ItemColumn(name=f"{name}.{level}", kind="category", source=name)
             yield derived, encode_values(prefixes, known), known
+        return
+    column = ItemColumn(name=name, kind=kind)
+    if kind in ("category", "categories"):
+        known = fit_values(flat(warm), config.max_values)
+        yield column, encode_categories(values, known, num_warm, config.max_categories), known
     elif kind == "numeric":
         numbers = values.cast(pl.Float32).fill_null(float("nan")).to_numpy()
         yield column, numbers, None

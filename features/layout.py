@@ -31,9 +31,10 @@ CUTS = ("start", "train_end", "validation_start", "validation_end", "test_start"
 """Row numbers in events.arrow, a user each. Training reads [start, train_end). A case of a split
 has the history [start, <split>_start) and the targets [<split>_start, <split>_end)."""
 
-Kind = Literal["text", "category", "categories", "path", "numeric", "timestamp"]
-"""What a source declares of a column. Encoded columns are of the same kinds but `path`: a path,
-a list from the general to the special, becomes one `category` column a level."""
+EncodedKind = Literal["text", "category", "categories", "numeric", "timestamp"]
+Kind = EncodedKind | Literal["path"]
+"""What a source declares of a column. A path, a list from the general to the special, is encoded
+as one `category` column a level."""
 Split = Literal["validation", "test"]
 ColdTargets = Literal["keep", "drop"]
 
@@ -56,7 +57,7 @@ class ItemColumn:
     """
 
     name: str
-    kind: Kind
+    kind: EncodedKind
     size: int = 0
     """Number of values including 0 and 1 (text: of tokens); 0 for numeric and timestamp."""
     width: int = 1
