@@ -12,6 +12,10 @@ from numpy.typing import NDArray
 from features.errors import InputError
 from offline_eval.metrics import Bools, Floats, Ints
 
+Weighting = Literal["examples", "positives", "equal"]
+"""What a group counts in GAUC: its examples (impressions), its positives (clicks), or one."""
+Binning = Literal["width", "mass"]
+"""Bins of probability: of equal width, or of equally many examples."""
 EPSILON = float(np.finfo(np.float64).eps)
 """Probabilities are kept this far from 0 and 1, as scikit-learn does."""
 
@@ -41,10 +45,15 @@ def normalised_entropy(labels_N: Bools, probabilities_N: Floats) -> float:
     He et al., ADKDD 2014. 1 is a model that knows only the base rate; one class alone gives nan.
     """
     loss = log_loss(labels_N, probabilities_N).mean()
-    share = labels_N.mean()
-    if share in (0, 1):
-        return float("nan")
-    return float(loss / -(share * np.log(share) + (1 - share) * np.log(1 - share)))
+    base = float(entropy_of_share(np.atleast_1d(labels_N.mean()))[0])
+    return float(loss / base) if base > 0 else float("nan")
+
+
+def entropy_of_share(share_S: Floats) -> Floats:
+    """Log-loss, nats, of always predicting a share that is right; 0 for shares 0 and 1."""
+    inside_S = np.clip(share_S, EPSILON, 1 - EPSILON)
+    entropy_S = -(inside_S * np.log(inside_S) + (1 - inside_S) * np.log(1 - inside_S))
+    return np.where((share_S > 0) & (share_S < 1), entropy_S, 0.0)
 
 
 def pr_auc(labels_N: Bools, scores_N: Floats) -> float:
@@ -93,17 +102,21 @@ def gauc(
     scores_N: Floats,
     groups_N: Ints,
     *,
-    weighting: Literal["examples", "equal"] = "examples",
+    weighting: Weighting = "examples",
 ) -> float:
-    """Mean AUC over groups, weighted by their examples (as in DIN, KDD 2018) or equally.
+    """Mean AUC over groups, weighted by their examples, by their positives, or equally.
 
-    Groups of one class alone are left out; none left gives nan.
+    DIN (KDD 2018) writes impressions or clicks, and its code takes examples; RecBole's GAUC takes
+    positives. Groups of one class alone are left out; none left gives nan.
     """
     auc_G, sizes_G = auc_by_group(labels_N, scores_N, groups_N)
     known_G = ~np.isnan(auc_G)
     if not known_G.any():
         return float("nan")
-    weights = sizes_G[known_G] if weighting == "examples" else None
+    if weighting == "positives":
+        _, codes_N = np.unique(groups_N, return_inverse=True)
+        sizes_G = np.bincount(codes_N, labels_N)
+    weights = None if weighting == "equal" else sizes_G[known_G]
     return float(np.average(auc_G[known_G], weights=weights))
 
 
@@ -126,12 +139,16 @@ class Reliability:
         return float(np.average(gaps, weights=self.counts[filled]))
 
 
-def reliability(labels_N: Bools, probabilities_N: Floats, *, bins: int = 15) -> Reliability:
-    """Bins of equal width over 0..1; a probability on an edge belongs to the bin above, 1 to the
-    last. The error grows with the number of bins: compare only equal ones.
+def reliability(
+    labels_N: Bools, probabilities_N: Floats, *, bins: int = 15, binning: Binning = "width"
+) -> Reliability:
+    """Predicted against observed. The error grows with the number of bins: compare equal ones.
+
+    `width`: equal bins of 0..1; a probability on an edge belongs to the bin above, 1 to the last.
+    `mass`: bins of equally many examples, for rare outcomes; equal probabilities share a bin.
     """
     check_examples(labels_N, probabilities_N)
-    bin_N = np.minimum((probabilities_N * bins).astype(np.int64), bins - 1)
+    bin_N = bin_of(probabilities_N, bins, binning)
     counts = np.bincount(bin_N, minlength=bins)
     means = []
     for values_N in (probabilities_N, labels_N):
@@ -139,3 +156,16 @@ def reliability(labels_N: Bools, probabilities_N: Floats, *, bins: int = 15) -> 
         np.divide(np.bincount(bin_N, values_N, minlength=bins), counts, out=mean, where=counts > 0)
         means.append(mean)
     return Reliability(means[0], means[1], counts)
+
+
+def bin_of(probabilities_N: Floats, bins: int, binning: Binning) -> NDArray[np.int64]:
+    """Bin of each example, 0..bins - 1 by ascending probability; raises InputError outside 0..1."""
+    if bins < 1:
+        raise InputError(f"bins={bins}: at least one is needed")
+    if ((probabilities_N < 0) | (probabilities_N > 1)).any():
+        raise InputError("probabilities outside 0..1: are these scores before the sigmoid?")
+    if binning == "width":
+        return np.minimum((probabilities_N * bins).astype(np.int64), bins - 1)
+    ordered_N = np.sort(probabilities_N)
+    first_N = np.searchsorted(ordered_N, probabilities_N)  # equal ones share the first's place
+    return first_N * bins // len(probabilities_N)
