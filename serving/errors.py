@@ -3,6 +3,7 @@
 ServingError
   + BundleError    the files on disk: export again or copy the bundle again, then reload
   + RequestError   this request: the caller must change it, a retry will not help
+  + StateError     the store of histories or a remote index: down, slow or broken; a retry may help
 """
 
 
@@ -16,3 +17,7 @@ class BundleError(ServingError):
 
 class RequestError(ServingError):
     """The request cannot be answered as it stands."""
+
+
+class StateError(ServingError):
+    """Something beside the bundle that answers depend on is down, slow or broken."""

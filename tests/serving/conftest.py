@@ -1,6 +1,13 @@
-"""A bundle made by hand: random vectors, and an encoder that adds up the vectors of a history."""
+"""A bundle made by hand: random vectors, and an encoder that adds up the vectors of a history.
 
-from collections.abc import Callable
+And Debian's redis-server: on a socket of its own, nothing kept, gone afterwards.
+"""
+
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -165,3 +172,47 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Toy:
 def make_toy() -> Callable[..., Toy]:
     """Writes a toy bundle with other sizes, sources or vectors."""
     return write_toy
+
+
+class RedisServer:
+    """One server that tests may stop, freeze and start again."""
+
+    def __init__(self, directory: Path) -> None:
+        binary = shutil.which("redis-server")
+        if binary is None:
+            pytest.skip("redis-server is not installed (Debian: apt-get install redis-server)")
+        self._binary, self._directory = binary, directory
+        self.socket = directory / "redis.sock"
+        self.url = f"unix://{self.socket}"
+        self.start()
+
+    def start(self) -> None:
+        arguments = ["--port", "0", "--unixsocket", str(self.socket), "--save", "", "--dir"]
+        self.process = subprocess.Popen(
+            [self._binary, *arguments, str(self._directory)], stdout=subprocess.DEVNULL
+        )
+        deadline = time.monotonic() + 10
+        while not self.socket.exists():
+            assert time.monotonic() < deadline, "redis-server did not start"
+            assert self.process.poll() is None, "redis-server ended at once"
+            time.sleep(0.01)
+
+    def freeze(self) -> None:
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self.socket.unlink(missing_ok=True)
+
+
+@pytest.fixture(scope="module")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A running server; a test that stops or freezes it starts it again."""
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    yield server
+    server.thaw()
+    server.stop()
