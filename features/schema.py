@@ -12,6 +12,7 @@ from typing import TypeVar
 import dataframely as dy
 import polars as pl
 
+from features import exposures
 from features.errors import InputError
 from features.layout import Kind
 
@@ -123,6 +124,34 @@ def check_items(items: Frame, where: str, columns: Mapping[str, Kind]) -> Frame:
     }
     _refuse_faults(items, where, faults)
     return items
+
+
+def check_exposures(log: Frame, where: str) -> Frame:
+    """Return an exposure log unchanged, or raise InputError; its contract is `features.exposures`.
+
+    Refused are a missing column, a wrong type, an empty log, nulls, ranks below 1, propensities
+    outside (0, 1], rewards that are no number, and a rank filled twice in one request.
+    """
+    integers = (pl.Int32, pl.Int64, pl.Int16, pl.Int8, pl.UInt32, pl.UInt16, pl.UInt8)
+    floats = (pl.Float64, pl.Float32)
+    check_types(log, where, dict.fromkeys(("request_id", "user_id", "item_id"), ID_TYPES))
+    check_types(log, where, {exposures.AT: (pl.Datetime("us"),), exposures.RANK: integers})
+    check_types(log, where, {exposures.PROPENSITY: floats, exposures.REWARD: floats})
+    chance, reward = pl.col(exposures.PROPENSITY), pl.col(exposures.REWARD)
+    place = pl.struct(exposures.REQUEST_ID, exposures.RANK)
+    missing = {
+        f"have no {name}: an exposure without it cannot be used": pl.col(name).is_null()
+        for name in exposures.COLUMNS
+    }
+    faults = missing | {
+        "have a rank below 1: the top is rank 1": pl.col(exposures.RANK) < 1,
+        "have a propensity that is not above 0 and at most 1: log the chance with which the item "
+        "was drawn": ~((chance > 0) & (chance <= 1)),
+        "have a reward that is no finite number: 0 is nothing": ~reward.is_finite(),
+        "fill a rank of a request that is filled already": ~place.is_first_distinct(),
+    }
+    _refuse_faults(log, where, faults)
+    return log
 
 
 def check_types(

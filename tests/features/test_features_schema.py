@@ -6,7 +6,8 @@ import polars as pl
 import pytest
 
 from features.errors import InputError
-from features.schema import Events, Items, Users, check_events, check_items
+from features.exposures import COLUMNS, exposure_schema
+from features.schema import Events, Items, Users, check_events, check_exposures, check_items
 
 DAY = datetime(2024, 5, 1)
 
@@ -93,3 +94,42 @@ def test_items_are_checked_against_their_declared_kinds() -> None:
     with pytest.raises(InputError, match=r"^items: 1 of 4 rows repeat an item_id.*row 3"):
         check_items(pl.DataFrame({"item_id": [1, 2, 1, 3]}), "items", {})
     assert not Users.is_valid(pl.DataFrame({"user_id": [1, 1]}))
+
+
+def exposed(**columns: list) -> pl.DataFrame:
+    good = {
+        "request_id": ["q", "q", "r"],
+        "at": [DAY, DAY, DAY],
+        "user_id": ["ada", "ada", "bob"],
+        "item_id": ["x", "y", "x"],
+        "rank": [1, 2, 1],
+        "propensity": [0.5, 0.25, 1.0],
+        "reward": [1.0, 0.0, 0.0],
+    }
+    return pl.DataFrame(good | columns).with_columns(pl.col("at").cast(pl.Datetime("us")))
+
+
+def test_a_good_exposure_log_passes_as_the_arrow_schema_writes_it() -> None:
+    assert len(check_exposures(exposed(), "log")) == 3
+    written = pl.DataFrame(exposed().to_arrow().cast(exposure_schema()))
+    assert written.columns == list(COLUMNS)
+    assert check_exposures(written, "log") is written
+    assert exposure_schema(integer_ids=True).field("item_id").type == "int64"
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"propensity": [0.5, 0.0, 1.0]}, r"1 of 3 rows have a propensity .* \(first: row 2"),
+        ({"propensity": [0.5, float("nan"), 1.0]}, "have a propensity"),
+        ({"propensity": [0.5, 0.5, 1.5]}, "have a propensity"),
+        ({"reward": [1.0, 0.0, float("inf")]}, "reward that is no finite number"),
+        ({"reward": [1.0, None, 0.0]}, "have no reward"),
+        ({"rank": [0, 2, 1]}, "rank below 1"),
+        ({"rank": [1, 1, 1]}, "1 of 3 rows fill a rank of a request that is filled already"),
+        ({"user_id": [1.5, 2.5, 1.0]}, "user_id of type Float64, expected Int64 or String"),
+    ],
+)
+def test_bad_exposures_are_refused(columns: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        check_exposures(exposed(**columns), "log")
