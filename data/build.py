@@ -16,7 +16,8 @@ from typing import assert_never
 import polars as pl
 
 from data import log, movielens, synthetic
-from data.config import DataConfig, LogFiles, MovieLens, Synthetic
+from data.config import DataConfig, LogFiles, MovieLens, PublicData, Synthetic
+from data.public import reading
 from data.tables import Tables
 from features.schema import check_events, check_items
 from features.stage import refuse_existing, write_stage
@@ -35,6 +36,8 @@ def load(config: DataConfig) -> Tables:
             return movielens.load(config)
         case LogFiles():
             return log.load(config)
+        case PublicData():
+            return reading.load(config)
         case _:
             assert_never(config)
 
@@ -56,6 +59,7 @@ def build_events(config: DataConfig, out: Path) -> None:
         "title_column": tables.title_column,
         "licence": tables.licence,
         "citation": tables.citation,
+        "notes": list(tables.notes),
         "raw_files": dict(tables.raw_files),
     }
     with write_stage(out, kind="events", config=about, parent="") as directory:

@@ -59,6 +59,52 @@ class MovieLens:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PublicData:
+    """A public data set, read below the folder named by RECSYS_DATA: docs/datasets.md."""
+
+    __pydantic_config__ = STRICT
+
+    source: Literal[
+        "30music",
+        "amazon-2014",
+        "amazon-2018",
+        "amazon-2023",
+        "art-of-the-mix",
+        "beibei",
+        "classic-rock",
+        "complete-journey",
+        "diginetica",
+        "food-com",
+        "globo",
+        "kuairand",
+        "meds",
+        "movielens-10m",
+        "movielens-20m",
+        "movielens-25m",
+        "movielens-32m",
+        "otto",
+        "physionet-2012",
+        "rees46",
+        "retailrocket",
+        "spotify-mpd",
+        "spotify-playlists",
+        "steam",
+        "taobao",
+        "taobao-slice",
+        "tmall-2014",
+        "tmall-ijcai15",
+        "trivago",
+        "yelp",
+        "yoochoose-buys",
+        "yoochoose-clicks",
+    ]
+    part: str = ""
+    """Which part of a data set that is published in parts, such as a category of Amazon."""
+    cache: str = "~/.cache/recsys"
+    """Folder of a downloaded archive; not used where RECSYS_DATA is set."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ItemFile:
     """The table of items that goes with a log."""
 
@@ -127,4 +173,4 @@ class LogFiles:
             )
 
 
-DataConfig = Annotated[Synthetic | MovieLens | LogFiles, Field(discriminator="source")]
+DataConfig = Annotated[Synthetic | MovieLens | PublicData | LogFiles, Field(discriminator="source")]

@@ -1,6 +1,6 @@
 """What every source yields, before it is written."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +22,8 @@ class Tables:
     title_column: str = ""
     licence: str = ""
     citation: str = ""
+    notes: Sequence[str] = ()
+    """What a user of this source must know, such as made-up times."""
     raw_files: Mapping[str, str] = field(default_factory=dict)
     """Name -> sha256 of each file that was read: the end of the chain of hashes."""
     documents: Mapping[str, Any] = field(default_factory=dict)

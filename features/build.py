@@ -113,6 +113,11 @@ def read_items(
 ) -> ItemSource:
     """The source's item table; where it has none, the bare item ids of the log."""
     declared: dict[str, Kind] = parent.config.get("item_columns", {})
+    if unknown := sorted(set(config.item_kinds) - set(declared)):
+        raise InputError(
+            f"item_kinds names {unknown}, {events} declares {sorted(declared)}: correct the names"
+        )
+    declared = {name: config.item_kinds.get(name, kind) for name, kind in declared.items()}
     names = tuple(declared) if config.item_columns == "all" else config.item_columns
     if unknown := [name for name in names if name not in declared]:
         raise InputError(

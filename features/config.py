@@ -1,11 +1,12 @@
 """What is kept of a log, how it is split, and how items are encoded. No Polars here."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
-from features.layout import ColdTargets
+from features.layout import ColdTargets, Kind
 
 STRICT = ConfigDict(extra="forbid")
 
@@ -115,6 +116,8 @@ class FeatureConfig:
     """Targets that training never saw: part of the test, or left out and counted."""
     item_columns: tuple[str, ...] | Literal["all"] = "all"
     """Declared item columns to encode."""
+    item_kinds: Mapping[str, Kind] = field(default_factory=dict)
+    """Kinds of item columns that are to be encoded otherwise than the source declares."""
     max_values: int = 10_000
     """Known values of a category column, the most frequent first; the others become unknown."""
     max_categories: int = 16

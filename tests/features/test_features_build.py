@@ -224,3 +224,18 @@ def test_an_existing_dataset_is_never_overwritten(
         build(events, split=GlobalTime(test=0.2))
     assert Dataset.open(dataset.path, verify=True).manifest == dataset.manifest
     assert json.loads((dataset.path / "schema.json").read_text())["split"]["test"] == 0.1
+
+
+def test_a_column_can_be_encoded_as_another_kind(
+    build_events: Callable[..., Path],
+    build: Callable[..., Dataset],
+    random_log: Callable[..., pl.DataFrame],
+    random_items: Callable[..., pl.DataFrame],
+) -> None:
+    events = build_events(random_log(0), random_items(0))
+    dataset = build(events, item_kinds={"colour": "text", "tags": "path"})
+    kinds = {column.name: column.kind for column in dataset.schema.item_columns}
+    assert kinds["colour"] == "text"
+    assert kinds["tags.1"] == "category"
+    with pytest.raises(InputError, match=r"item_kinds names \['color'\]"):
+        build(events, name="other", item_kinds={"color": "text"})
