@@ -40,17 +40,19 @@ def depth(num_items: int, ks: Sequence[int]) -> int:
 
 
 def bundle_contestants(recommender: Recommender, ks: Sequence[int]) -> list[Contestant]:
-    """What ships and, where it has a ranker, the same without the ranker."""
-    found = [_bundle("bundle", "bundle", recommender.pipeline, ks)]
-    if (ranking := recommender.pipeline).ranker is not None:
+    """What ships, its policy included, and, where it has a ranker, the same without the ranker."""
+    ranking, policy = recommender.pipeline, recommender.policy
+    found = [_bundle("bundle", "bundle", ranking, policy, ks)]
+    if ranking.ranker is not None:
         retrieval = Pipeline(ranking.sources, None, ranking.num_items, ranking.threads)
-        found.append(_bundle("bundle without ranker", "stage", retrieval, ks))
+        found.append(_bundle("bundle without ranker", "stage", retrieval, policy, ks))
     return found
 
 
-def _bundle(name: str, kind: Kind, pipeline: Pipeline, ks: Sequence[int]) -> Contestant:
+def _bundle(
+    name: str, kind: Kind, pipeline: Pipeline, policy: Policy, ks: Sequence[int]
+) -> Contestant:
     def answer(task: Task) -> Answer:
-        policy = Policy(task.exclude_seen)
         k = max(depth(task.num_items, ks), *ks)
         lists = pipeline.rank(task.histories, task.at, policy, k).items
         return score_lists(lists, task.truth, task.candidates(), ks), lists[:, : max(ks)]

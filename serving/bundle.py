@@ -46,12 +46,17 @@ class Bundle:
         """The name given in every answer."""
         return self.sha256[:12]
 
-    def array(self, name: str) -> NDArray:
-        """A `.npy` file, memory-mapped and read-only; raises BundleError if it is not one."""
+    def array(self, name: str, shape: tuple[int, ...], dtype: type) -> NDArray:
+        """A `.npy` file, memory-mapped and read-only; raises BundleError if it is another array."""
+        path = self.path / name
         try:
-            mapped = np.load(self.path / name, mmap_mode="r", allow_pickle=False)
+            mapped = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError) as error:
-            raise BundleError(f"{self.path / name} cannot be read: {error}") from error
+            raise BundleError(f"{path} cannot be read: {error}") from error
+        if mapped.shape != shape or mapped.dtype != dtype:
+            raise BundleError(
+                f"{path} holds {mapped.dtype} {mapped.shape}, expected {np.dtype(dtype)} {shape}"
+            )
         return np.asarray(mapped)  # a plain view: indexing the memmap class costs microseconds
 
 

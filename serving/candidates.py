@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.topk import NOTHING, Floats, Ints
+from serving.policy import Policy
+from serving.topk import NOTHING, Floats, Ints, top_k
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,8 @@ class Candidates:
     sources: NDArray[np.uint8]
     scores: Floats
     source_scores: Mapping[str, Floats]
+    skipped: tuple[str, ...] = ()
+    """Sources that were not asked: there was no time."""
 
 
 def first_occurrences(items_BM: Ints) -> tuple[NDArray[np.bool_], Ints]:
@@ -53,8 +56,14 @@ def first_occurrences(items_BM: Ints) -> tuple[NDArray[np.bool_], Ints]:
     return (first_BM == np.arange(items_BM.shape[1])) & (items_BM != 0), first_BM
 
 
-def unite(names: Sequence[str], proposals: Sequence[Proposals]) -> Candidates:
-    """The union of the sources' proposals; `names` in order of priority."""
+def unite(names: Sequence[str], asked: Sequence[Proposals | None]) -> Candidates:
+    """The union of the sources' proposals, None for one that was not asked; `names` in order of
+    priority. At least one was asked.
+    """
+    skipped = tuple(name for name, one in zip(names, asked, strict=True) if one is None)
+    rows = next(len(one.items) for one in asked if one is not None)
+    nothing = Proposals(np.zeros((rows, 0), np.int64), np.zeros((rows, 0), np.float32))
+    proposals = [nothing if one is None else one for one in asked]
     items_BM = np.concatenate([one.items for one in proposals], axis=1)
     scores_BM = np.concatenate([one.scores for one in proposals], axis=1)
     source_M = np.repeat(np.arange(len(names)), [one.items.shape[1] for one in proposals])
@@ -77,4 +86,12 @@ def unite(names: Sequence[str], proposals: Sequence[Proposals]) -> Candidates:
         table_BC = np.full(shape, np.nan, np.float32)
         table_BC[rows[mine], columns[mine]] = values[mine]
         source_scores[name] = table_BC
-    return Candidates(items_BC, sources_BC, scores_BC, source_scores)
+    return Candidates(items_BC, sources_BC, scores_BC, source_scores, skipped)
+
+
+def most_similar(scores_1V: Floats, item: int, policy: Policy, k: int) -> Proposals:
+    """The k best of a row of scores (changed in place) that are permitted and not `item`."""
+    scores_1V[0, [0, item]] = NOTHING
+    if policy.blocked is not None:
+        scores_1V[0, policy.blocked] = NOTHING
+    return Proposals(*top_k(scores_1V, k))

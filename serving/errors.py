@@ -1,9 +1,10 @@
 """What can go wrong while serving.
 
 ServingError
-  + BundleError    the files on disk: export again or copy the bundle again, then reload
-  + RequestError   this request: the caller must change it, a retry will not help
-  + StateError     the store of histories or a remote index: down, slow or broken; a retry may help
+  + BundleError        the files on disk: export again or copy the bundle again, then reload
+  + RequestError       this request: the caller must change it, a retry will not help
+  + DeadlineExceeded   nobody waits for this answer any more: nothing was computed
+  + StateError         a store of histories or a remote index is down or slow: retry later
 """
 
 
@@ -21,3 +22,7 @@ class RequestError(ServingError):
 
 class StateError(ServingError):
     """Something beside the bundle that answers depend on is down, slow or broken."""
+
+
+class DeadlineExceeded(ServingError):
+    """The deadline had passed before the work began, for instance while waiting in a queue."""

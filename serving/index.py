@@ -9,8 +9,9 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.block import Block
 from serving.candidates import Proposals
-from serving.policy import Block, Policy
+from serving.policy import Policy
 from serving.topk import NOTHING, Floats, compress, top_k
 
 EXACT_BELOW = 50_000
@@ -67,7 +68,7 @@ class ApproximateIndex:
         """The k best permitted items that the index finds; exact where few items are permitted
         or most of the catalogue is asked for.
         """
-        depth = k + policy.most_seen(block) + policy.num_blocked
+        depth = policy.depth(block, k)
         if depth * REFINE_FACTOR > block.num_items:
             return self._search_exactly(queries_BD, block, policy, k)
         scores_BM, rows_BM = self._index.search(queries_BD, depth)
@@ -75,9 +76,10 @@ class ApproximateIndex:
         order_BM = np.lexsort((items_BM, -scores_BM), axis=1)
         items_BM = np.take_along_axis(items_BM, order_BM, axis=1)
         scores_BM = np.take_along_axis(scores_BM, order_BM, axis=1)
-        return Proposals(
-            *compress((items_BM, scores_BM), (0, NOTHING), policy.keep(items_BM, block), k)
-        )
+        keep_BM = policy.keep(items_BM, block)
+        if not policy.fills(keep_BM, block, k):
+            return self._search_exactly(queries_BD, block, policy, k)
+        return Proposals(*compress((items_BM, scores_BM), (0, NOTHING), keep_BM, k))
 
     def _search_exactly(
         self, queries_BD: Floats, block: Block, policy: Policy, k: int
@@ -87,12 +89,11 @@ class ApproximateIndex:
         items = policy.permitted if blocked else np.arange(1, block.num_items + 1)
         parts = []
         for row in range(len(block)):
-            one = Block.of(block.histories.take(slice(row, row + 1)), block.at, block.num_items)
             scores_V = np.full((1, block.num_items + 1), NOTHING, np.float32)
             for start in range(0, len(items), ADD_CHUNK):
                 chunk = items[start : start + ADD_CHUNK]
                 scores_V[0, chunk] = self._vectors_VD[chunk].astype(np.float32) @ queries_BD[row]
-            policy.hide(scores_V, one)
+            policy.hide(scores_V, block.row(row))
             parts.append(top_k(scores_V, k))
         found, scores = zip(*parts, strict=True)
         return Proposals(np.concatenate(found), np.concatenate(scores))

@@ -4,6 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from serving.policy_spec import PolicySpec
+
 FORMAT_VERSION = 1
 
 
@@ -60,6 +62,10 @@ class PopularitySpec(Strict):
     scores: str
     """(N + 1,) float32."""
     candidates: int
+    segments: tuple[str, ...] = ()
+    """Names of the groups of users whose popularity is kept apart."""
+    segment_scores: str = ""
+    """(S, N + 1) float32, a row for each segment; read only where there are some."""
 
 
 SourceSpec = Annotated[ModelSpec | NeighbourSpec | PopularitySpec, Field(discriminator="kind")]
@@ -73,12 +79,6 @@ class RankerSpec(Strict):
     """(n, F) float32 features -> one score each."""
     features: tuple[str, ...]
     """Names of the F columns; the loading code must produce exactly these."""
-
-
-class PolicySpec(Strict):
-    """What is applied to every answer unless the request says otherwise."""
-
-    exclude_seen: bool = True
 
 
 class Parity(Strict):
@@ -147,5 +147,5 @@ class Manifest(Strict):
                 case NeighbourSpec():
                     names |= {spec.indptr, spec.indices, spec.scores}
                 case PopularitySpec():
-                    names |= {spec.scores}
+                    names |= {spec.scores, *([spec.segment_scores] if spec.segments else [])}
         return names

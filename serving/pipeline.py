@@ -1,48 +1,40 @@
-"""Histories in dense ids -> ranked items: sources, filters, ranker, cut.
+"""Histories in dense ids -> ranked items: sources, filters, ranker, policy, cut.
 
 The one inner path: single requests, frames, batch jobs and evaluation all go through it.
 Shape suffixes: B histories, C candidates, K results.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from features.encode import Histories
-from serving.candidates import Candidates, Proposals, first_occurrences, unite
-from serving.policy import Block, Policy
+from serving.block import NO_CONTEXT, Block, Context
+from serving.candidates import Candidates, unite
+from serving.deadline import Costs, Deadline
+from serving.policy import Policy
+from serving.ranked import Ranked, chain, of_source
 from serving.ranker import Ranker
 from serving.sources import Source
-from serving.topk import NOTHING, Floats, Ints, compress, pad_right
+from serving.topk import NOTHING, Floats, Ints
 
 BLOCK_ROWS = 256
 """Histories answered together, at most."""
 BLOCK_CELLS = 1 << 21
 """History x item pairs held at once: 8 MiB of scores and a few times that for sorting."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ranked:
-    """Ranked dense ids.
-
-    items: (B, K) 0-padded on the right. scores: (B, K), -inf for padding. sources: (B, K) number
-    of the source that proposed the item first. The order is the answer: scores compare only
-    within one source, or within the part that the ranker scored.
-    """
-
-    items: Ints
-    scores: Floats
-    sources: NDArray[np.uint8]
+RANK_CHUNK = 128
+"""Candidates ranked between two looks at the clock."""
 
 
 class Pipeline:
     """Sources in order of priority and an optional ranker. Immutable, safe to share.
 
     Without a ranker the first source answers and the next ones fill up. With one, the union of
-    the sources' candidates is ranked; beyond it follows the order without a ranker.
+    the sources' candidates is ranked; beyond it follows the order without a ranker. The last
+    source must be the one that has an answer for everybody, at next to no cost.
     """
 
     def __init__(
@@ -51,23 +43,42 @@ class Pipeline:
         self.sources, self.ranker = tuple(sources), ranker
         self.num_items, self.threads = num_items, threads
         self.names = tuple(source.name for source in sources)
+        self.costs = Costs()
 
-    def rank(self, histories: Histories, at_B: Ints, policy: Policy, k: int) -> Ranked:
-        """The best k of each history; a batch gives the answers of its rows asked alone."""
+    def rank(
+        self,
+        histories: Histories,
+        at_B: Ints,
+        policy: Policy,
+        k: int,
+        context: Context = NO_CONTEXT,
+        deadline: Deadline | None = None,
+    ) -> Ranked:
+        """The best k of each history; a batch gives the answers of its rows asked alone.
+
+        deadline: of a single history; what it cuts short is named in `degraded`.
+        """
         if len(histories) == 1:
-            return self._rank(Block.of(histories, at_B, self.num_items), policy, k)
+            block = Block.of(histories, at_B, self.num_items, context)
+            return self.answer(block, policy, k, deadline)
         shape = (len(histories), k)
         items, scores = np.zeros(shape, np.int64), np.full(shape, NOTHING, np.float32)
         sources = np.zeros(shape, np.uint8)
+        propensities = np.ones(shape, np.float32)
+        explores = policy.arrangement is not None and policy.arrangement.exploration is not None
 
         def answer(rows: Ints, block: Block) -> None:
-            found = self._rank(block, policy, k)
+            found = self.answer(block, policy, k)
             items[rows], scores[rows], sources[rows] = found.items, found.scores, found.sources
+            if found.propensities is not None:
+                propensities[rows] = found.propensities
 
-        self._each_block(histories, at_B, max(self.num_items, k), answer)
-        return Ranked(items, scores, sources)
+        self._each_block(histories, at_B, max(self.num_items, k), answer, context)
+        return Ranked(items, scores, sources, propensities=propensities if explores else None)
 
-    def candidates(self, histories: Histories, at_B: Ints, policy: Policy) -> Candidates:
+    def candidates(
+        self, histories: Histories, at_B: Ints, policy: Policy, context: Context = NO_CONTEXT
+    ) -> Candidates:
         """What the ranker chooses from: the union of all sources' candidates, filtered."""
         width = min(sum(source.candidates for source in self.sources), self.num_items)
         shape = (len(histories), width)
@@ -76,14 +87,14 @@ class Pipeline:
         by_source = {name: np.full(shape, np.nan, np.float32) for name in self.names}
 
         def answer(rows: Ints, block: Block) -> None:
-            found = self._candidates(block, policy)
+            found = self.propose(block, policy)
             filled = slice(0, found.items.shape[1])
             items[rows, filled], scores[rows, filled] = found.items, found.scores
             sources[rows, filled] = found.sources
             for name, values in found.source_scores.items():
                 by_source[name][rows, filled] = values
 
-        self._each_block(histories, at_B, self.num_items, answer)
+        self._each_block(histories, at_B, self.num_items, answer, context)
         return Candidates(items, sources, scores, by_source)
 
     def _each_block(
@@ -92,6 +103,7 @@ class Pipeline:
         at_B: Ints,
         width: int,
         answer: Callable[[Ints, Block], None],
+        context: Context,
     ) -> None:
         """Call `answer` for blocks of histories of like length, so that little is padding."""
         size = max(min(BLOCK_CELLS // (width + 1), BLOCK_ROWS), 1)
@@ -99,7 +111,8 @@ class Pipeline:
         parts = [order[start : start + size] for start in range(0, len(order), size)]
 
         def run(rows: Ints) -> None:
-            answer(rows, Block.of(histories.take(rows), at_B[rows], self.num_items))
+            mine = context.take(rows)
+            answer(rows, Block.of(histories.take(rows), at_B[rows], self.num_items, mine))
 
         if self.threads == 1 or len(parts) == 1:
             for rows in parts:
@@ -109,41 +122,111 @@ class Pipeline:
             for _ in pool.map(run, parts):
                 pass  # raises here what a block raised
 
-    def _rank(self, block: Block, policy: Policy, k: int) -> Ranked:
+    def answer(
+        self, block: Block, policy: Policy, k: int, deadline: Deadline | None = None
+    ) -> Ranked:
+        """The best k of each history of a block."""
+        if policy.arrangement is None:
+            return self.rank_block(block, policy, k, deadline)
+        ranked = self.rank_block(block, policy, max(k, policy.arrangement.window), deadline)
+        return policy.arrangement.arrange(ranked, block, k)
+
+    def rank_block(
+        self, block: Block, policy: Policy, k: int, deadline: Deadline | None = None
+    ) -> Ranked:
+        """The best k before the policy arranges them."""
         if self.ranker is None:
-            return self._retrieve(block, policy, k)
-        candidates = self._candidates(block, policy)
+            return self._retrieve(block, policy, k, deadline)
+        candidates = self.propose(block, policy, deadline)
         if not candidates.items.size:
-            return self._retrieve(block, policy, k)
-        scores_BC = self.ranker.score(block, candidates)
+            return self._retrieve(block, policy, k, deadline)
+        scores_BC, num_scored = self._score(self.ranker, block, candidates, deadline)
         # a history without events keeps the order of popularity: the ranker never saw such
         silent_B = block.histories.ends == block.histories.starts
         scores_BC[silent_B] = candidates.scores[silent_B]
         # equal scores, which a small ranker gives often, keep the order of retrieval
-        order_BC = np.argsort(-scores_BC, axis=1, kind="stable")[:, :k]
+        order_BC = np.argsort(-scores_BC[:, :num_scored], axis=1, kind="stable")
+        if num_scored < scores_BC.shape[1]:
+            rest = np.arange(num_scored, scores_BC.shape[1])
+            order_BC = np.concatenate([order_BC, np.tile(rest, (len(block), 1))], axis=1)
+        order_BC = order_BC[:, :k]
         ranked = Ranked(
             np.take_along_axis(candidates.items, order_BC, axis=1),
             np.take_along_axis(scores_BC, order_BC, axis=1),
             np.take_along_axis(candidates.sources, order_BC, axis=1),
+            degraded=_cut_short(candidates, num_scored),
         )
         ranked.items[ranked.scores == NOTHING] = 0
-        if _complete(ranked, block, policy, k):
-            return _widen(ranked, k)
-        return _chain([ranked, self._retrieve(block, policy, k)], k)
+        if policy.arrangement is not None:
+            scored = (ranked.items[:, :num_scored] != 0).sum(axis=1)
+            ranked = replace(ranked, alike=np.minimum(scored, k))
+        if ranked.degraded or _complete(ranked, block, policy, k):
+            return ranked.cut(k)
+        return chain([ranked, self._retrieve(block, policy, k)], k)
 
-    def _candidates(self, block: Block, policy: Policy) -> Candidates:
-        found = [source.propose(block, policy, source.candidates) for source in self.sources]
+    def _score(
+        self, ranker: Ranker, block: Block, candidates: Candidates, deadline: Deadline | None
+    ) -> tuple[Floats, int]:
+        """(B, C) scores, and how many columns the time sufficed to rank; the others keep the
+        scores of their sources.
+        """
+        if deadline is None:
+            return ranker.score(block, candidates), candidates.items.shape[1]
+        scores_BC = candidates.scores.copy()
+        width = scores_BC.shape[1]
+        if not self.costs.fits("features", deadline, amount=width):
+            return scores_BC, 0
+        started = time.monotonic_ns()
+        features_BCF = ranker.features(block, candidates)
+        self.costs.learn("features", started, amount=width)
+        for start in range(0, width, RANK_CHUNK):
+            part = slice(start, min(start + RANK_CHUNK, width))
+            size = part.stop - part.start
+            if not self.costs.fits("ranking", deadline, amount=size):
+                return scores_BC, start
+            started = time.monotonic_ns()
+            scores_BC[:, part] = ranker.score_features(
+                features_BCF[:, part], candidates.items[:, part]
+            )
+            self.costs.learn("ranking", started, amount=size)
+        return scores_BC, width
+
+    def propose(self, block: Block, policy: Policy, deadline: Deadline | None = None) -> Candidates:
+        """The union of what the sources propose; those that time does not suffice for propose
+        nothing.
+        """
+        found = []
+        for source in self.sources:
+            if deadline is None:
+                found.append(source.propose(block, policy, source.candidates))
+            elif source is self.sources[-1] or self.costs.fits(source.name, deadline):
+                started = time.monotonic_ns()
+                found.append(source.propose(block, policy, source.candidates))
+                self.costs.learn(source.name, started)
+            else:
+                found.append(None)
         return unite(self.names, found)
 
-    def _retrieve(self, block: Block, policy: Policy, k: int) -> Ranked:
+    def _retrieve(
+        self, block: Block, policy: Policy, k: int, deadline: Deadline | None = None
+    ) -> Ranked:
         """The order without a ranker: each source fills what those before it left empty."""
-        found = _of_source(self.sources[0].propose(block, policy, k), 0)
-        for number, source in enumerate(self.sources[1:], 1):
-            if _complete(found, block, policy, k):
+        found: Ranked | None = None
+        skipped = []
+        for number, source in enumerate(self.sources):
+            last = number == len(self.sources) - 1
+            if found is not None and _complete(found, block, policy, k):
                 break
-            more = _of_source(source.propose(block, policy, k), number)
-            found = _chain([found, more], k)
-        return found
+            if deadline is not None and not last and not self.costs.fits(source.name, deadline):
+                skipped.append(f"skipped:{source.name}")
+                continue
+            started = time.monotonic_ns()
+            more = of_source(source.propose(block, policy, k), number)
+            if deadline is not None:
+                self.costs.learn(source.name, started)
+            found = more if found is None else chain([found, more], k)
+        assert found is not None
+        return replace(found, degraded=tuple(skipped)) if skipped else found
 
 
 def _complete(ranked: Ranked, block: Block, policy: Policy, k: int) -> bool:
@@ -154,22 +237,10 @@ def _complete(ranked: Ranked, block: Block, policy: Policy, k: int) -> bool:
     return bool(((ranked.items != 0).sum(axis=1) >= enough_B).all())
 
 
-def _of_source(found: Proposals, number: int) -> Ranked:
-    return Ranked(found.items, found.scores, np.full(found.items.shape, number, np.uint8))
-
-
-def _widen(ranked: Ranked, k: int) -> Ranked:
-    return Ranked(
-        pad_right(ranked.items, k, 0),
-        pad_right(ranked.scores, k, NOTHING),
-        pad_right(ranked.sources, k, 0),
-    )
-
-
-def _chain(parts: Sequence[Ranked], k: int) -> Ranked:
-    """The lists one behind the other, each item where it comes first, cut at k."""
-    items_BM = np.concatenate([part.items for part in parts], axis=1)
-    scores_BM = np.concatenate([part.scores for part in parts], axis=1)
-    sources_BM = np.concatenate([part.sources for part in parts], axis=1)
-    keep_BM, _ = first_occurrences(items_BM)
-    return Ranked(*compress((items_BM, scores_BM, sources_BM), (0, NOTHING, 0), keep_BM, k))
+def _cut_short(candidates: Candidates, num_scored: int) -> tuple[str, ...]:
+    """What the deadline left undone, in words."""
+    width = candidates.items.shape[1]
+    skipped = tuple(f"skipped:{name}" for name in candidates.skipped)
+    if num_scored == width:
+        return skipped
+    return (*skipped, "partly_ranked" if num_scored else "not_ranked")

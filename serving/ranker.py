@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from features.asof import ItemTimeline, feature_names, ranking_features
 from features.layout import ItemColumn
+from serving.block import Block
 from serving.bundle import Bundle
 from serving.candidates import Candidates
 from serving.errors import BundleError
 from serving.manifest import RankerSpec
-from serving.policy import Block
 from serving.sources import open_graph
-from serving.topk import NOTHING, Floats
+from serving.topk import NOTHING, Floats, Ints
 
 
 class Ranker:
@@ -57,7 +57,11 @@ class Ranker:
 
     def score(self, block: Block, candidates: Candidates) -> Floats:
         """(B, C) float32, higher is better; -inf for padding and where a score is not finite."""
-        features_BCF = ranking_features(
+        return self.score_features(self.features(block, candidates), candidates.items)
+
+    def features(self, block: Block, candidates: Candidates) -> Floats:
+        """(B, C, F) float32, in the order of the graph's input."""
+        return ranking_features(
             block.histories,
             block.at,
             candidates.items,
@@ -66,9 +70,11 @@ class Ranker:
             self._item_table,
             self._columns,
         )
-        shape = candidates.items.shape
+
+    def score_features(self, features_BCF: Floats, items_BC: Ints) -> Floats:
+        """Scores of candidates from their features, as of `score`."""
         rows = features_BCF.reshape(-1, features_BCF.shape[-1])
         output = self.graph.run(None, {self._input: rows})[0]
         assert isinstance(output, np.ndarray)
-        scores_BC = output.reshape(shape)
-        return np.where((candidates.items != 0) & np.isfinite(scores_BC), scores_BC, NOTHING)
+        scores_BC = output.reshape(items_BC.shape)
+        return np.where((items_BC != 0) & np.isfinite(scores_BC), scores_BC, NOTHING)

@@ -1,61 +1,39 @@
 """Recommendations from a bundle: histories in, ranked items out.
 
-    request -> history -> candidates of the sources, filtered -> ranker -> cut
+    request -> history -> candidates of the sources, filtered -> ranker -> policy -> cut
 
 `rank` is the one inner path: single requests, frames, batch jobs and evaluation all go through it.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import copy
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Self
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from features.encode import Histories
 from features.errors import InputError
 from features.layout import ITEMS, DatasetSchema
 from features.store import read_table, to_arrays
+from serving.answers import AnswerWriter, Recommendation, Recommendations
+from serving.block import NO_CONTEXT, Context
 from serving.bundle import Bundle, open_bundle
 from serving.candidates import Candidates
 from serving.catalogue import Catalogue, RawId
+from serving.compile_policy import PolicyCompiler
 from serving.errors import BundleError, RequestError
-from serving.pipeline import Pipeline, Ranked
+from serving.options import NO_OPTIONS, ContextReader, Options
+from serving.pipeline import Pipeline
 from serving.policy import Policy
+from serving.ranked import Ranked, of_source
 from serving.ranker import Ranker
-from serving.requests import History, Moment, RequestReader
+from serving.requests import History, Moment, RequestReader, microseconds
 from serving.sources import load_source
-from serving.topk import Floats, Ints
+from serving.topk import Ints
 
 __all__ = ["Ranked", "Recommendation", "Recommendations", "Recommender"]
-
-
-class Recommendation(NamedTuple):
-    """One item of an answer."""
-
-    item_id: RawId
-    score: float
-    """Higher is better; compares only with scores of the same answer and source."""
-    source: str
-    """The first source that proposed it."""
-    title: str | None
-    columns: Mapping[str, Any]
-    """What the catalogue declares of the item."""
-
-
-@dataclass(frozen=True, slots=True)
-class Recommendations:
-    """An answer, and how it came about."""
-
-    items: tuple[Recommendation, ...]
-    bundle_version: str
-    degraded: tuple[str, ...] = ()
-    """Why it is not personal: `no_history`, `unknown_items` (none of them is known), or
-    `no_candidates` (no source had an opinion); empty for a full answer."""
-    unknown: int = 0
-    """Events of the history whose item the bundle does not know."""
 
 
 class Recommender:
@@ -90,7 +68,13 @@ class Recommender:
         self._catalogue = catalogue
         self.reader = RequestReader(catalogue, codes, default, schema.cutoff)
         self._pipeline = Pipeline(sources, ranker, self.num_items, threads)
-        self._policy = Policy(manifest.policy.exclude_seen)
+        self._writer = AnswerWriter(catalogue, self.source_names, bundle.version)
+        self._context = ContextReader(catalogue, sources)
+        self._compiler = PolicyCompiler(directory, schema, catalogue, item_table, sources)
+        try:
+            self.policy = self._compiler.compile(manifest.policy)
+        except RequestError as error:
+            raise BundleError(f"the policy of {directory} does not fit it: {error}") from error
 
     @classmethod
     def load(cls, path: Path, *, threads: int = 1) -> Self:
@@ -128,21 +112,30 @@ class Recommender:
         exclude_seen: bool | None = None,
         allow: Iterable[RawId] | None = None,
         deny: Iterable[RawId] | None = None,
+        options: Options = NO_OPTIONS,
     ) -> Recommendations:
-        """The best k items after a history, oldest event first. Raises RequestError.
+        """The best k items after a history, oldest event first.
 
         at: moment of the request, by default that of the last event (never the clock, so that
-        the same request has the same answer). exclude_seen: by default the bundle's policy.
-        allow, deny: raw ids to choose from, and to leave out; unknown ones are ignored.
+        the same request has the same answer). exclude_seen: by default the policy's. allow,
+        deny: raw ids to choose from, and to leave out, beside the policy's; unknown ones are
+        ignored. options: another policy, segment, request id, exposures, deadline.
+        Raises RequestError, and DeadlineExceeded where the deadline has passed already.
         """
+        if options.deadline is not None:
+            options.deadline.refuse_passed()
         request = self.reader.read(history, at)
-        policy = self._policy_of(exclude_seen=exclude_seen, allow=allow, deny=deny)
-        width = self._width(k)
-        found = self._pipeline.rank(request.histories, request.at, policy, width)
-        degraded = self._degraded(len(request.histories.items), request.unknown, found)
-        return self._answer(
-            found.items[0], found.scores[0], found.sources[0], degraded, request.unknown
+        policy = self.policy_of(options, exclude_seen=exclude_seen, allow=allow, deny=deny)
+        found = self._pipeline.rank(
+            request.histories,
+            request.at,
+            policy,
+            self._width(k),
+            self._context.read(options),
+            options.deadline,
         )
+        degraded = self._degraded(len(request.histories.items), request.unknown, found)
+        return self._writer.one(found, degraded, request.unknown)
 
     def recommend_many(self, frame: pl.DataFrame, *, k: int = 10) -> pl.DataFrame:
         """The best k items of every user of a frame of events.
@@ -154,40 +147,50 @@ class Recommender:
         ranked = self.rank(request.histories, k=self._width(k), at=request.at)
         return self.as_frame(request.users, ranked)
 
-    def similar_items(self, raw_item_id: RawId, *, k: int = 10) -> Recommendations:
-        """The k items most like one, by the first source (a model: cosine of item vectors)."""
+    def similar_items(
+        self, raw_item_id: RawId, *, k: int = 10, at: Moment | None = None
+    ) -> Recommendations:
+        """The k items most like one, by the first source (a model: cosine of item vectors).
+
+        The policy's filters act; availability as of `at`, by default the end of training.
+        """
         item = self._catalogue.find(raw_item_id)
-        found = self._pipeline.sources[0].similar(item, self._policy, self._width(k))
-        sources = np.zeros(found.items.shape[1], np.uint8)
-        return self._answer(found.items[0], found.scores[0], sources, (), 0)
+        policy = self.policy.as_of(self.schema.cutoff if at is None else microseconds(at))
+        found = self._pipeline.sources[0].similar(item, policy, self._width(k))
+        return self._writer.one(of_source(found, 0), (), 0)
+
+    def retire_items(self, raw_item_ids: Iterable[RawId]) -> Self:
+        """A recommender that never answers with these items, sharing all else with this one.
+
+        Histories may still hold them: what they tell of a user stays. Unknown ids are ignored.
+        """
+        retired = copy.copy(self)
+        retired._compiler = self._compiler.without(self._catalogue.find_all(raw_item_ids))
+        retired.policy = retired._compiler.compile(self.manifest.policy)
+        return retired
 
     def rank(
-        self, histories: Histories, *, k: int, at: Ints, policy: Policy | None = None
+        self,
+        histories: Histories,
+        *,
+        k: int,
+        at: Ints,
+        policy: Policy | None = None,
+        context: Context = NO_CONTEXT,
     ) -> Ranked:
         """The best k of each history, in dense ids; k = num_items gives a complete ordering.
 
         at: (B,) int64 microseconds. policy: by default the bundle's.
         """
-        return self._pipeline.rank(histories, at, policy or self._policy, k)
+        return self._pipeline.rank(histories, at, policy or self.policy, k, context)
 
     def candidates(self, histories: Histories, *, at: Ints) -> Candidates:
         """What the ranker chooses from: the union of the sources' candidates, filtered."""
-        return self._pipeline.candidates(histories, at, self._policy)
+        return self._pipeline.candidates(histories, at, self.policy)
 
     def as_frame(self, users: pl.Series, ranked: Ranked) -> pl.DataFrame:
         """Ranked lists as rows `user_id, rank, item_id, score, source`."""
-        rows, columns = np.nonzero(ranked.items)
-        raw_ids = pl.Series(self._catalogue.raw_ids)
-        names = pl.Series(self.source_names, dtype=pl.String)
-        return pl.DataFrame(
-            {
-                "user_id": users.gather(rows),
-                "rank": pl.Series(columns + 1, dtype=pl.Int32),
-                "item_id": raw_ids.gather(ranked.items[rows, columns]),
-                "score": pl.Series(ranked.scores[rows, columns], dtype=pl.Float32),
-                "source": names.gather(ranked.sources[rows, columns]),
-            }
-        )
+        return self._writer.frame(users, ranked)
 
     def check_golden(self) -> None:
         """Repeat the requests stored at export; raises BundleError for another answer.
@@ -207,18 +210,21 @@ class Recommender:
                     f"expected {list(golden.expected[:5])}: do not serve this bundle here"
                 )
 
-    def _policy_of(
+    def policy_of(
         self,
+        options: Options = NO_OPTIONS,
         *,
-        exclude_seen: bool | None,
-        allow: Iterable[RawId] | None,
-        deny: Iterable[RawId] | None,
+        exclude_seen: bool | None = None,
+        allow: Iterable[RawId] | None = None,
+        deny: Iterable[RawId] | None = None,
     ) -> Policy:
+        """The policy of a request: the bundle's or its own, with fewer items where it says so."""
+        policy = self.policy if options.policy is None else self._compiler.compile(options.policy)
         if exclude_seen is None and allow is None and deny is None:
-            return self._policy
-        seen = self._policy.exclude_seen if exclude_seen is None else exclude_seen
+            return policy
+        seen = policy.exclude_seen if exclude_seen is None else exclude_seen
         find = self._catalogue.find_all
-        return Policy.of(
+        return policy.narrowed(
             self.num_items,
             exclude_seen=seen,
             allow=None if allow is None else find(allow),
@@ -235,20 +241,3 @@ class Recommender:
             return ("unknown_items",) if unknown else ("no_history",)
         personal = found.sources[0, 0] < len(self.source_names) - 1 or len(self.source_names) == 1
         return () if personal else ("no_candidates",)
-
-    def _answer(
-        self,
-        items: Ints,
-        scores: Floats,
-        sources: NDArray[np.uint8],
-        degraded: tuple[str, ...],
-        unknown: int,
-    ) -> Recommendations:
-        show, names = self._catalogue.show, self.source_names
-        columns = (items.tolist(), scores.tolist(), sources.tolist())
-        answer = []
-        for item, score, source in zip(*columns, strict=True):
-            if item:
-                raw, title, row = show(item)
-                answer.append(Recommendation(raw, score, names[source], title, row))
-        return Recommendations(tuple(answer), self.bundle_version, degraded, unknown)

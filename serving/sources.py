@@ -14,13 +14,15 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from features.encode import Histories, encode_histories
+from serving.block import Block
 from serving.bundle import Bundle
-from serving.candidates import Proposals
+from serving.candidates import Proposals, most_similar
 from serving.errors import BundleError
 from serving.index import VectorIndex, build_index
 from serving.manifest import ModelSpec, NeighbourSpec, PopularitySpec, SourceSpec
-from serving.policy import Block, Policy
-from serving.topk import NOTHING, Floats, Ints, compress, top_k
+from serving.policy import Policy
+from serving.popularity import PopularitySource
+from serving.topk import NOTHING, Floats, Ints, top_k
 
 ENCODE_TOKENS = 8_192
 """Events per run of the encoder: bounds the memory that onnxruntime keeps."""
@@ -74,16 +76,15 @@ class ModelSource:
         self.graph = graph
         self._outputs = [node.name for node in graph.get_outputs()]
         self._item_table = item_table
-        self._vectors_VD = vectors_VD
+        self.vectors_VD = vectors_VD
         self.index: VectorIndex = build_index(vectors_VD)
 
     @classmethod
     def load(cls, bundle: Bundle, spec: ModelSpec, item_table: Mapping[str, NDArray]) -> Self:
         """Open the graph and index the vectors; raises BundleError where they do not fit."""
         graph = open_graph(bundle.path / spec.encoder)
-        vectors_VD = bundle.array(spec.vectors)
         shape = (bundle.manifest.num_items + 1, spec.dim)
-        _expect(bundle.path / spec.vectors, vectors_VD, shape, np.float16)
+        vectors_VD = bundle.array(spec.vectors, shape, np.float16)
         if not np.isfinite(vectors_VD).all():
             raise BundleError(f"{bundle.path / spec.vectors} holds values that are not finite")
         names = tuple(node.name for node in graph.get_inputs())
@@ -125,15 +126,15 @@ class ModelSource:
 
     def similar(self, item: int, policy: Policy, k: int) -> Proposals:
         """By cosine of the item vectors."""
-        query_D = self._vectors_VD[item].astype(np.float32)
-        cosine_V = np.zeros(len(self._vectors_VD), np.float32)
+        query_D = self.vectors_VD[item].astype(np.float32)
+        cosine_V = np.zeros(len(self.vectors_VD), np.float32)
         for start in range(0, len(cosine_V), SIMILAR_CHUNK):
-            chunk_VD = self._vectors_VD[start : start + SIMILAR_CHUNK].astype(np.float32)
+            chunk_VD = self.vectors_VD[start : start + SIMILAR_CHUNK].astype(np.float32)
             length_V = np.sqrt(np.einsum("vd,vd->v", chunk_VD, chunk_VD))
             length_V[length_V == 0] = 1
             cosine_V[start : start + SIMILAR_CHUNK] = chunk_VD @ query_D / length_V
         cosine_V /= max(float(np.linalg.norm(query_D)), 1e-12)
-        return _best(cosine_V[None], item, policy, k)
+        return most_similar(cosine_V[None], item, policy, k)
 
 
 class NeighbourSource:
@@ -148,14 +149,12 @@ class NeighbourSource:
     @classmethod
     def load(cls, bundle: Bundle, spec: NeighbourSpec) -> Self:
         """Open the matrix; raises BundleError unless it is a whole CSR matrix of these items."""
-        indptr = bundle.array(spec.indptr)
-        indices, scores = bundle.array(spec.indices), bundle.array(spec.scores)
         num_items = bundle.manifest.num_items
-        _expect(bundle.path / spec.indptr, indptr, (num_items + 2,), np.int64)
+        indptr = bundle.array(spec.indptr, (num_items + 2,), np.int64)
         if indptr[0] != 0 or (np.diff(indptr) < 0).any():
             raise BundleError(f"{bundle.path / spec.indptr} does not ascend from 0")
-        _expect(bundle.path / spec.indices, indices, (int(indptr[-1]),), np.int32)
-        _expect(bundle.path / spec.scores, scores, indices.shape, np.float32)
+        indices = bundle.array(spec.indices, (int(indptr[-1]),), np.int32)
+        scores = bundle.array(spec.scores, indices.shape, np.float32)
         if len(indices) and not 1 <= indices.min() <= indices.max() <= num_items:
             raise BundleError(f"{bundle.path / spec.indices} holds ids outside 1..{num_items}")
         if not np.isfinite(scores).all():
@@ -196,47 +195,7 @@ class NeighbourSource:
         rows = slice(int(self._indptr[item]), int(self._indptr[item + 1]))
         scores_V = np.full((1, len(self._indptr) - 1), NOTHING, np.float32)
         scores_V[0, self._indices[rows]] = self._scores[rows]
-        return _best(scores_V, item, policy, k)
-
-
-class PopularitySource:
-    """The same list for everybody, less what each may not be shown."""
-
-    def __init__(self, spec: PopularitySpec, scores_V: Floats) -> None:
-        self.name, self.candidates = spec.name, spec.candidates
-        order = np.lexsort((np.arange(len(scores_V)), -scores_V))
-        self._items = order[order != 0]
-        self._scores = np.asarray(scores_V)[self._items]
-
-    @classmethod
-    def load(cls, bundle: Bundle, spec: PopularitySpec) -> Self:
-        """Open the scores; raises BundleError unless there is a finite one for every item."""
-        scores_V = bundle.array(spec.scores)
-        path = bundle.path / spec.scores
-        _expect(path, scores_V, (bundle.manifest.num_items + 1,), np.float32)
-        if not np.isfinite(scores_V[1:]).all():
-            raise BundleError(f"{path} holds values that are not finite")
-        return cls(spec, scores_V)
-
-    def propose(self, block: Block, policy: Policy, k: int) -> Proposals:
-        """The head of the list, as long as needed to have k left."""
-        items, scores = self._items, self._scores
-        if policy.blocked is not None:
-            free = ~policy.blocked[items]
-            items, scores = items[free], scores[free]
-        depth = k + policy.most_seen(block)
-        shape = (len(block), len(items[:depth]))
-        items_BM = np.broadcast_to(items[:depth], shape)
-        scores_BM = np.broadcast_to(scores[:depth], shape)
-        return Proposals(
-            *compress((items_BM, scores_BM), (0, NOTHING), policy.keep(items_BM, block), k)
-        )
-
-    def similar(self, item: int, policy: Policy, k: int) -> Proposals:
-        """The most popular others."""
-        scores_V = np.full((1, len(self._items) + 1), NOTHING, np.float32)
-        scores_V[0, self._items] = self._scores
-        return _best(scores_V, item, policy, k)
+        return most_similar(scores_V, item, policy, k)
 
 
 def load_source(bundle: Bundle, spec: SourceSpec, item_table: Mapping[str, NDArray]) -> Source:
@@ -248,17 +207,3 @@ def load_source(bundle: Bundle, spec: SourceSpec, item_table: Mapping[str, NDArr
             return NeighbourSource.load(bundle, spec)
         case PopularitySpec():
             return PopularitySource.load(bundle, spec)
-
-
-def _best(scores_1V: Floats, item: int, policy: Policy, k: int) -> Proposals:
-    scores_1V[0, [0, item]] = NOTHING
-    if policy.blocked is not None:
-        scores_1V[0, policy.blocked] = NOTHING
-    return Proposals(*top_k(scores_1V, k))
-
-
-def _expect(path: Path, array: NDArray, shape: tuple[int, ...], dtype: type) -> None:
-    if array.shape != shape or array.dtype != dtype:
-        raise BundleError(
-            f"{path} holds {array.dtype} {array.shape}, expected {np.dtype(dtype)} {shape}"
-        )

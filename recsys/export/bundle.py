@@ -33,7 +33,6 @@ from serving.bundle import FILE_NAME, Bundle, seal, write_bundle
 from serving.manifest import (
     Manifest,
     NeighbourSpec,
-    PolicySpec,
     PopularitySpec,
     RankerSpec,
     SourceSpec,
@@ -75,7 +74,7 @@ def export(run: Path | None, dataset: Path, config: ExportConfig, out: Path) -> 
             run=run_hash if model else "",
             num_items=data.schema.num_items,
             sources=tuple(specs),
-            policy=PolicySpec(exclude_seen=config.exclude_seen),
+            policy=config.policy,
             parity=model.parity if model else (),
             config=_plain(asdict(config)),
             versions=_versions(config, with_model=model is not None),

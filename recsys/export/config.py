@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import ConfigDict
 
 from recsys.export.ranker_config import RankerConfig
+from serving.policy_spec import PolicySpec
 
 SourceName = Literal["model", "item_knn", "popularity"]
 
@@ -24,8 +25,8 @@ class ExportConfig:
     """none: sources answer in order of priority. lightgbm: trained on the validation cases."""
     lightgbm: RankerConfig = field(default_factory=RankerConfig)
     """How that ranker is trained; read only where it is chosen."""
-    exclude_seen: bool = True
-    """Items of the history are not recommended, unless a request asks for them."""
+    policy: PolicySpec = field(default_factory=PolicySpec)
+    """What may be recommended to whom and how lists are arranged; a request can bring another."""
     neighbours: int = 20
     """Neighbours kept per item by item_knn."""
     popularity_days: float | None = None

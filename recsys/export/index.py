@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.encode import Histories
+from serving.block import Block
 from serving.manifest import IndexRecall
-from serving.policy import Block, Policy
+from serving.policy import Policy
 from serving.sources import ModelSource
 from serving.topk import top_k
 

@@ -18,6 +18,9 @@ OPTIONS = {
     "evaluate": {"bundle", "--dataset", "--out", "--config", "--split"},
     "recommend": {"bundle", "items", "--user", "--dataset", "-k", "--k"},
     "score": {"bundle", "--out", "--dataset", "--events", "-k", "--k", "--part-size"},
+    "publish": {"bundle", "--registry", "--sign", "--canary", "--keep"},
+    "rollback": {"--registry", "--to"},
+    "releases": {"--registry"},
     "run": {"config", "--out"},
     "demo": {"--out"},
 }

@@ -16,7 +16,8 @@ from features.store import Dataset
 from offline_eval.report import Report, read_report
 from recsys.evaluate import evaluate
 from serving.bundle import seal, write_bundle
-from serving.manifest import Manifest, PolicySpec, PopularitySpec
+from serving.manifest import Manifest, PopularitySpec
+from serving.policy_spec import PolicySpec
 
 NUM_USERS, NUM_ITEMS = 40, 15
 BASELINES = ("popularity", "recent_popularity", "item_knn")

@@ -20,7 +20,8 @@ from onnx import TensorProto, helper, numpy_helper
 from features.layout import CATALOGUE, ITEMS, DatasetSchema, vocabulary_file
 from features.store import write_table
 from serving.bundle import seal, write_bundle
-from serving.manifest import Manifest, ModelSpec, NeighbourSpec, PolicySpec, PopularitySpec
+from serving.manifest import Manifest, ModelSpec, NeighbourSpec, PopularitySpec
+from serving.policy_spec import PolicySpec
 
 CUTOFF = 1_700_000_000_000_000
 

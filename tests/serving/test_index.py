@@ -8,8 +8,9 @@ import pytest
 
 import serving.index
 from features.encode import Histories
+from serving.block import Block
 from serving.index import ApproximateIndex, ExactIndex, build_index
-from serving.policy import Block, Policy
+from serving.policy import Policy
 from serving.recommender import Recommender
 
 RNG = np.random.default_rng(0)

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from features.encode import Histories
+from serving.block import Block
 from serving.candidates import Candidates, Proposals, unite
 from serving.pipeline import Pipeline
-from serving.policy import Block, Policy
+from serving.policy import Policy
 from serving.ranker import Ranker
 from serving.recommender import Recommender
 
