@@ -6,6 +6,7 @@ Input names are fixed, so a model, its ONNX graph and this file agree on them:
     events       (B, L) int64    behaviour codes, 0 padding
     timestamps   (B, L) int64    microseconds UTC, 0 padding
     item.<name>  (B, L, ...)     an attribute of items.arrow, gathered for each position
+    <name>:<code>                the same of the events of one behaviour only, the most recent ones
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Ints = NDArray[np.integer]
+BEHAVIOUR_MARK = ":"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,22 @@ class Histories:
     def lengths(self) -> NDArray[np.int64]:
         """Events per history, (B,)."""
         return (self.ends - self.starts).astype(np.int64)
+
+    def of_behaviour(self, code: int) -> "Histories":
+        """The events of one behaviour, copied; a history may be left without any."""
+        lengths = self.lengths
+        firsts = np.cumsum(lengths) - lengths
+        rows = np.arange(lengths.sum()) + np.repeat(self.starts - firsts, lengths)
+        chosen = self.events[rows] == code
+        before = np.concatenate([np.zeros(1, np.int64), np.cumsum(chosen)])
+        rows = rows[chosen]
+        return Histories(
+            self.items[rows],
+            self.timestamps[rows],
+            self.events[rows],
+            before[firsts],
+            before[firsts + lengths],
+        )
 
     def take(self, rows: Ints | slice) -> "Histories":
         """The histories at `rows`, sharing the values."""
@@ -90,6 +108,9 @@ def encode_histories(
 
     Raises KeyError for a name that is not one of this file's. An empty history is a row of 0.
     """
+    marked = [name for name in inputs if BEHAVIOUR_MARK in name]
+    if marked:
+        return _encode_behaviours(histories, inputs, marked, max_len, item_table)
     single = len(histories) == 1 and histories.ends[0] > histories.starts[0]
     if single:  # the request path of serving: the window is a slice
         end = int(histories.ends[0])
@@ -118,3 +139,21 @@ def encode_histories(
         else:
             encoded[name] = gather(columns[name])
     return encoded
+
+
+def _encode_behaviours(
+    histories: Histories,
+    inputs: Sequence[str],
+    marked: Sequence[str],
+    max_len: int,
+    item_table: Mapping[str, NDArray] | None,
+) -> dict[str, NDArray]:
+    """`encode_histories` where some of the names, `marked`, are of one behaviour; in their order."""
+    plain = [name for name in inputs if name not in marked]
+    found = encode_histories(histories, plain, max_len, item_table) if plain else {}
+    for code in dict.fromkeys(name.partition(BEHAVIOUR_MARK)[2] for name in marked):
+        names = [name for name in marked if name.endswith(f"{BEHAVIOUR_MARK}{code}")]
+        bases = [name.partition(BEHAVIOUR_MARK)[0] for name in names]
+        part = encode_histories(histories.of_behaviour(int(code)), bases, max_len, item_table)
+        found |= {name: part[base] for name, base in zip(names, bases, strict=True)}
+    return {name: found[name] for name in inputs}

@@ -5,6 +5,9 @@ from typing import Any, Literal
 
 from torch import nn
 
+from recsys.models.dare import DARE, DAREConfig
+from recsys.models.dare_baselines import DIN, ETA, TWIN, AveragePooling, SIMHard
+from recsys.models.interest import InterestConfig
 from recsys.models.sasrec import SASRec, SASRecConfig
 
 
@@ -19,4 +22,10 @@ class ModelEntry:
 
 MODELS: dict[str, ModelEntry] = {
     "sasrec": ModelEntry(SASRecConfig, SASRec, "retriever"),
+    "dare": ModelEntry(DAREConfig, DARE, "ranker"),
+    "twin": ModelEntry(InterestConfig, TWIN, "ranker"),
+    "din": ModelEntry(InterestConfig, DIN, "ranker"),
+    "sim_hard": ModelEntry(InterestConfig, SIMHard, "ranker"),
+    "eta": ModelEntry(InterestConfig, ETA, "ranker"),
+    "average_pooling": ModelEntry(InterestConfig, AveragePooling, "ranker"),
 }

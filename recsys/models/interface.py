@@ -1,11 +1,17 @@
 """What a model is to the rest: three kinds, and the tensors they take.
 
 Shape suffixes: B histories, L positions, N items, D width, C candidates, T tasks.
+
+A ranker is evaluated in parts, so that serving computes each as seldom as possible:
+
+    item tensors     of an item alone: a table, made once at export          `encode_items`
+    history tensors  of a history alone: once a request                      `encode_history`
+    stages           of both: for all candidates of a request at once        `stages`
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal, Self
 
 import torch
@@ -14,6 +20,8 @@ from torch import Tensor, nn
 from recsys.models.losses import Objective
 
 ITEM_PREFIX = "item."
+BEHAVIOUR_MARK = ":"
+Tensors = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +61,7 @@ class HistoryBatch:
     timestamps: (B, L) int64 microseconds UTC. attributes: item attribute by name, (B, L, ...).
     targets: (B, L) int64, the item to predict after each position, 0 where there is none;
     only in training. catalogue: the items 0..N, only in training and for models with `item_inputs`.
+    by_behaviour: by behaviour code, the most recent events of that behaviour alone.
     Inputs that a model does not name in `history_inputs` may be None.
     """
 
@@ -62,6 +71,7 @@ class HistoryBatch:
     attributes: Mapping[str, Tensor] = field(default_factory=dict)
     targets: Tensor | None = None
     catalogue: ItemBatch | None = None
+    by_behaviour: Mapping[int, "HistoryBatch"] = field(default_factory=dict)
 
     @property
     def num_targets(self) -> int:
@@ -70,19 +80,29 @@ class HistoryBatch:
 
     @classmethod
     def of(cls, inputs: Mapping[str, Tensor], targets: Tensor | None = None) -> Self:
-        """From the named inputs of `features.encode`: `items`, `events`, `item.<name>`, ..."""
-        attributes = {
-            name.removeprefix(ITEM_PREFIX): value
-            for name, value in inputs.items()
-            if name.startswith(ITEM_PREFIX)
-        }
-        plain = {name: value for name, value in inputs.items() if not name.startswith(ITEM_PREFIX)}
+        """From the named inputs of `features.encode`: `items`, `item.<name>`, `items:2`, ...
+
+        Of a model that reads single behaviours only, `items` is (B, 0).
+        """
+        apart: dict[int, dict[str, Tensor]] = {}
+        plain: dict[str, Tensor] = {}
+        for name, value in inputs.items():
+            base, mark, code = name.partition(BEHAVIOUR_MARK)
+            (apart.setdefault(int(code), {}) if mark else plain)[base] = value
+        by_behaviour = {code: HistoryBatch.of(part) for code, part in apart.items()}
+        if "items" not in plain and by_behaviour:
+            plain["items"] = next(iter(by_behaviour.values())).items[:, :0]
         return cls(
             plain["items"],
             plain.get("events"),
             plain.get("timestamps"),
-            attributes,
+            {
+                name.removeprefix(ITEM_PREFIX): value
+                for name, value in plain.items()
+                if name.startswith(ITEM_PREFIX)
+            },
             targets,
+            by_behaviour=by_behaviour,
         )
 
     def to(self, device: torch.device) -> "HistoryBatch":
@@ -98,6 +118,37 @@ class HistoryBatch:
             {name: value.to(device, non_blocking=True) for name, value in self.attributes.items()},
             move(self.targets),
             self.catalogue,
+            {code: part.to(device) for code, part in self.by_behaviour.items()},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RankingBatch:
+    """Candidates after B histories, and what became of them; only in training.
+
+    candidates: ids (B, C), 0 where there is none; attributes (B, C, ...).
+    labels: (B, C, T) float32, 1 where the task's event happened.
+    known: (B, C, T) bool, whether the candidate belongs to the task's sample space (conversion, for
+    instance, is known among clicks only). False where there is no candidate.
+    """
+
+    history: HistoryBatch
+    candidates: ItemBatch
+    labels: Tensor
+    known: Tensor
+
+    @property
+    def num_targets(self) -> int:
+        """Labels to learn from."""
+        return int(self.known.sum())
+
+    def to(self, device: torch.device) -> "RankingBatch":
+        """The same batch on `device`."""
+        return RankingBatch(
+            self.history.to(device),
+            self.candidates.to(device),
+            self.labels.to(device, non_blocking=True),
+            self.known.to(device, non_blocking=True),
         )
 
 
@@ -129,12 +180,71 @@ class Retriever(nn.Module, ABC):
 class Ranker(nn.Module, ABC):
     """Scores given candidates after a history, for one or several tasks."""
 
-    history_inputs: ClassVar[tuple[str, ...]]
+    history_inputs: tuple[str, ...]
+    """Names of `features.encode` that `encode_history` reads."""
+    item_inputs: tuple[str, ...] = ()
+    """Names of item attributes that `encode_items` reads, beside the id."""
+    history_items: tuple[str, ...] = ()
+    """Item tensors that `encode_history` wants of the history's own items, (B, L, ...)."""
+    stages: tuple[str, ...] = ("rank",)
+    """Methods (tensors by name) -> tensors by name, run one after the other. Each finds the history
+    tensors (B, ...), the item tensors of the candidates (B, C, ...) and what the stages before it
+    returned, (B, C, ...). The last one returns `scores`, (B, C, T). Every stage becomes a graph."""
+    tasks: tuple[str, ...] = ("target",)
     max_len: int
+    """Longest history the model takes, in events."""
+    min_len: int = 1
+    """Shorter histories are padded to this by whoever calls `encode_history`."""
+    len_multiple: int = 1
+    """And then to a multiple of this."""
 
     @abstractmethod
-    def score(self, batch: HistoryBatch, candidates_BC: Tensor) -> Tensor:
-        """Scores (B, C, T) of candidates (B, C) int64; higher is better."""
+    def encode_items(self, items: ItemBatch) -> dict[str, Tensor]:
+        """Item tensors by name, (..., W) each for ids (...). They depend on the item alone."""
+
+    @abstractmethod
+    def encode_history(self, batch: HistoryBatch, items: Tensors) -> dict[str, Tensor]:
+        """History tensors by name, (B, ...); `items` holds those named in `history_items`."""
+
+    @abstractmethod
+    def loss(self, batch: RankingBatch) -> Tensor:
+        """Mean over the known labels (nats), plus what else the model minimises."""
+
+    def history_tensors(self, batch: HistoryBatch) -> dict[str, Tensor]:
+        """`encode_history` of a batch padded as the model wants it, its item tensors made here."""
+        batch = padded(batch, self.min_len, self.len_multiple)
+        own = ItemBatch(batch.items, batch.attributes)
+        items = self.encode_items(own) if self.history_items else {}
+        return self.encode_history(batch, {name: items[name] for name in self.history_items})
+
+    def score(self, batch: HistoryBatch, candidates: ItemBatch) -> Tensor:
+        """Log-odds (B, C, T) of each task's event for candidates (B, C); higher is better."""
+        tensors = self.history_tensors(batch) | self.encode_items(candidates)
+        for stage in self.stages:
+            tensors |= getattr(self, stage)(tensors)
+        return tensors["scores"]
+
+
+def padded(batch: HistoryBatch, min_len: int, multiple: int) -> HistoryBatch:
+    """The same histories in at least `min_len` columns, a multiple of `multiple`."""
+    length = batch.items.size(1)
+    more = -(-max(length, min_len) // multiple) * multiple - length
+    if not more:
+        return batch
+
+    def pad(x: Tensor | None) -> Tensor | None:
+        if x is None:
+            return None
+        return torch.cat([x, x.new_zeros((x.size(0), more, *x.shape[2:]))], 1)
+
+    attributes = {name: pad(x) for name, x in batch.attributes.items()}
+    return replace(
+        batch,
+        items=pad(batch.items),
+        events=pad(batch.events),
+        timestamps=pad(batch.timestamps),
+        attributes=attributes,
+    )
 
 
 class OutcomeModel(nn.Module, ABC):

@@ -54,14 +54,48 @@ ObjectiveConfig = Annotated[
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RankingConfig:
+    """What a ranker learns from: moments of the histories, and items that were not chosen then."""
+
+    __pydantic_config__ = STRICT
+
+    negatives: int = 4
+    """Items a target that it is compared with."""
+    sampling: Sampling = "popularity"
+    """Of the training events, or each item as likely as any other."""
+    reject: Literal["future", "ever"] = "future"
+    """Never a negative: an item that the user chooses later, or one that they ever choose. In
+    training this knows the training part only; in validation and test the whole history."""
+    targets_per_user: int = 20
+    """Moments a user, the most recent ones; 0: all."""
+    stride: int = 1
+    """Target events from one moment to the next: 5 takes every fifth."""
+    min_history: int = 1
+    """Events before a moment, at least."""
+    simultaneous: Literal["order", "hidden"] = "order"
+    """Events at the very time of the target: those before it in the log belong to its history, or
+    none does (for logs that know only the day)."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("negatives", 1), ("targets_per_user", 0), ("stride", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least {least}")
+        if self.min_history < 0:
+            raise ValueError(f"min_history={self.min_history} must be at least 0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainConfig:
     """The optimisation of one run."""
 
     __pydantic_config__ = STRICT
 
     objective: ObjectiveConfig = field(default_factory=FullSoftmaxConfig)
+    """Of a retriever; a ranker has its own loss."""
+    ranking: RankingConfig = field(default_factory=RankingConfig)
+    """Of a ranker; a retriever does not read it."""
     batch_size: int = 128
-    """Windows a step and device."""
+    """Windows (a ranker: moments) a step and device."""
     windows: Literal["last", "all"] = "last"
     """Of a history longer than the model's max_len: its last events, or windows over all of it."""
     targets: Literal["all", "target_events"] = "all"

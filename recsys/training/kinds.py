@@ -14,6 +14,7 @@ from features.store import Dataset
 from recsys.models import MODELS
 from recsys.models.interface import Column
 from recsys.training.config import TrainConfig
+from recsys.training.ranking import RankingTask
 from recsys.training.retrieval import RetrievalTask
 from recsys.training.task import Task
 
@@ -45,6 +46,7 @@ def dataset_facts(data: Dataset) -> dict[str, Any]:
 
 KINDS: dict[str, Kind] = {
     "retriever": Kind(Dataset.open, dataset_facts, RetrievalTask.of),
+    "ranker": Kind(Dataset.open, dataset_facts, RankingTask.of),
 }
 
 
