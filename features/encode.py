@@ -148,7 +148,7 @@ def _encode_behaviours(
     max_len: int,
     item_table: Mapping[str, NDArray] | None,
 ) -> dict[str, NDArray]:
-    """`encode_histories` where some of the names, `marked`, are of one behaviour; in their order."""
+    """`encode_histories` where some names, `marked`, are of one behaviour; in their order."""
     plain = [name for name in inputs if name not in marked]
     found = encode_histories(histories, plain, max_len, item_table) if plain else {}
     for code in dict.fromkeys(name.partition(BEHAVIOUR_MARK)[2] for name in marked):

@@ -1,4 +1,4 @@
-"""DARE: decoupled attention and representation embeddings (Feng et al., ICLR 2025, arXiv:2410.02604).
+"""DARE: decoupled attention and representation embeddings (Feng et al., ICLR 2025, 2410.02604).
 
 Two sets of tables: one only decides *which* past events matter for a candidate, the other only says
 *what* they mean. In models that share one (TWIN), the two pull it in different directions, and

@@ -1,7 +1,7 @@
 """What DARE is compared with, in its own frame: TWIN, SIM, ETA, DIN, and a plain average.
 
-All share `interest.py` (fields, heads, losses, the product with the target), so that a difference in
-score is one of search and attention. Shape suffixes: those of `interest.py`; H hidden, W values.
+All share `interest.py` (fields, heads, losses, the product with the target), so that a difference
+in score is one of search and attention. Shape suffixes: those of `interest.py`; H hidden, W values.
 """
 
 import math
@@ -28,15 +28,15 @@ ETA_BITS = 32
 class TWIN(InterestRanker):
     """Two stages that score alike, over one table set (Chang et al., KDD 2023, arXiv:2302.02352).
 
-    As in the code of DARE: DARE with both table sets tied; the paper's side features and projections
-    are left out.
+    As in the code of DARE: DARE with both table sets tied; the side features and projections of
+    TWIN's paper are left out.
     """
 
     history_items = ("target",)
 
     def __init__(self, config: InterestConfig) -> None:
         super().__init__(config)
-        self.representation = FieldEmbedding(config, config.dim)
+        self.representation = FieldEmbedding(config, config.dim, timed=self.timed)
         self.add_parts()
         self.add_heads()
 
@@ -49,7 +49,7 @@ class TWIN(InterestRanker):
         return self.representation
 
     def encode_items(self, items: ItemBatch) -> dict[str, Tensor]:
-        """target (..., R): an item's fields."""
+        """Target (..., R): an item's fields."""
         return {"target": self.representation(items)}
 
     def encode_history(self, batch: HistoryBatch, items: Tensors) -> dict[str, Tensor]:
@@ -62,10 +62,10 @@ class TWIN(InterestRanker):
 
 
 class SIMHard(TWIN):
-    """SIM, hard search (Pi et al., CIKM 2020, arXiv:2006.05639): events of the candidate's category,
-    topped up by the most recent; target attention over them.
+    """SIM, hard search (Pi et al., CIKM 2020, arXiv:2006.05639): the events of the candidate's
+    category, topped up by the most recent; target attention over them.
 
-    The category is the first embedded column (any value in common), or the item where there is none.
+    The category is the first embedded column (any value in common), or the item without one.
     """
 
     history_items = ("target", "category")
@@ -152,14 +152,14 @@ class AveragePooling(TWIN):
         self.min_len = self.len_multiple = 1
 
     def encode_history(self, batch: HistoryBatch, items: Tensors) -> dict[str, Tensor]:
-        """pooled (B, D): the mean of the history's representations; 0 where it is empty."""
+        """Pooled (B, D): the mean of the history's representations; 0 where it is empty."""
         found = super().encode_history(batch, items)
         real_BL1 = (batch.items > 0).unsqueeze(-1).to(found["value"].dtype)
         total_BD = (found["value"] * real_BL1).sum(1)
         return {"pooled": total_BD / real_BL1.sum(1).clamp(min=1)}
 
     def rank(self, tensors: Tensors) -> dict[str, Tensor]:
-        """scores (B, C, 1)."""
+        """Scores (B, C, 1)."""
         num_candidates = tensors["target"].size(1)
         pooled_BCD = tensors["pooled"].unsqueeze(1).expand(-1, num_candidates, -1)
         return {"scores": self.head(self.features(tensors, pooled_BCD)).unsqueeze(-1)}
@@ -170,5 +170,5 @@ class AveragePooling(TWIN):
 
     def loss(self, batch: RankingBatch) -> Tensor:
         """One head: the whole history is all there is."""
-        tensors = self.history_tensors(batch.history) | self.encode_items(batch.candidates)
+        tensors = self.tensors(batch.history, batch.candidates)
         return known_loss(self.rank(tensors)["scores"], batch) + self.config.l2 * self.penalty()

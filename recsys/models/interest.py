@@ -1,7 +1,7 @@
 """What the long-history rankers share: fields to embeddings, top-K search, the head and the loss.
 
-`dare.py` is the paper's model, `dare_baselines.py` what it is compared with; each says how it scores
-the events of a history and which it keeps. Everything here is of arXiv 2410.02604 and its code
+`dare.py` is the paper's model, `dare_baselines.py` what it is compared with; each says how it
+scores the events of a history and which it keeps. All is of arXiv 2410.02604 and its code
 (thuml/DARE), section numbers are the paper's.
 
 Shape suffixes: B histories, L positions, C candidates, K events kept, F fields, A width of all
@@ -96,7 +96,7 @@ class InterestConfig:
 class FieldEmbedding(nn.Module):
     """One table set: item, attributes, recency rank; `dim` wide each."""
 
-    def __init__(self, config: InterestConfig, dim: int) -> None:
+    def __init__(self, config: InterestConfig, dim: int, *, timed: bool = True) -> None:
         super().__init__()
         hashed = config.hash_rows > 0
         rows = config.hash_rows + 1 if hashed else config.num_items + 1
@@ -109,7 +109,8 @@ class FieldEmbedding(nn.Module):
         self.width = dim * len(tables)
         """Of all fields but time."""
         self.tables: Tables = make_tables(tables, config.tables, sparse=config.sparse)
-        self.time_embedding = nn.Embedding(config.num_positions + 1, dim)
+        if timed:
+            self.time_embedding = nn.Embedding(config.num_positions + 1, dim)
 
     def forward(self, items: ItemBatch) -> Tensor:
         """Fields side by side, (..., width); several values of one field are averaged."""
@@ -192,11 +193,11 @@ class InterestRanker(Ranker):
                     nn.init.normal_(parameter, std=INIT_STD)
 
     def encode_items(self, items: ItemBatch) -> dict[str, Tensor]:
-        """query (..., A) and target (..., R): an item's fields for attention, for representation."""
+        """The fields for attention, query (..., A), and for representation, target (..., R)."""
         return {"query": self.attention(items), "target": self.representation(items)}
 
     def encode_history(self, batch: HistoryBatch, items: Tensors) -> dict[str, Tensor]:
-        """key (B, L, A), scaled; value (B, L, D); bias (B, L), the score that recency gives.
+        """Of each event: key (B, L, A), scaled; value (B, L, D); bias (B, L), what recency gives.
 
         Sec. 2.2: items and attributes are scaled by the root of their width, time by that of its
         own, and added. The time part depends on the rank alone, so it is added to all candidates.
@@ -227,33 +228,31 @@ class InterestRanker(Ranker):
 
     def search(self, tensors: Tensors) -> dict[str, Tensor]:
         """The K events to attend to: kept_scores and kept, (B, C, K)."""
-        scores_BCL = self.relevance(tensors) + tensors["bias"][:, None, :]
-        return self.keep(tensors, scores_BCL)
+        return self.keep(tensors, self.relevance(tensors))
 
-    def keep(self, tensors: Tensors, scores_BCL: Tensor) -> dict[str, Tensor]:
+    def keep(self, tensors: Tensors, relevance_BCL: Tensor) -> dict[str, Tensor]:
         """Sec. 2.3. The choice itself has no gradient, the scores of what is chosen have."""
+        scores_BCL = relevance_BCL + tensors["bias"][:, None, :]
         chosen_by = self.preference(tensors, scores_BCL).detach()
         find = top_k_by_blocks if self.blocks else top_k
         kept_BCK = find(chosen_by, self.config.top_k)
+        if self.config.attend_padding:
+            scores_BCL = relevance_BCL + tensors["time"][:, None, :]
         return {"kept_scores": scores_BCL.gather(2, kept_BCK), "kept": kept_BCK}
 
     def rank(self, tensors: Tensors) -> dict[str, Tensor]:
-        """scores (B, C, 1): log-odds of the main head (Sec. 2.4)."""
+        """Scores (B, C, 1): log-odds of the main head (Sec. 2.4)."""
         scores_BCK, kept_BCK = tensors["kept_scores"], tensors["kept"]
         value_BLD = tensors["value"]
         rows_B = torch.arange(value_BLD.size(0), device=kept_BCK.device) * value_BLD.size(1)
         row_BCK = kept_BCK + rows_B[:, None, None]
         value_BCKD = F.embedding(row_BCK, value_BLD.flatten(0, 1))
-        weight_BCK = self.weights(tensors, scores_BCK, kept_BCK)
+        weight_BCK = self.weights(scores_BCK)
         pooled_BCD = (weight_BCK.unsqueeze(2) @ value_BCKD).squeeze(2)
         return {"scores": self.head(self.features(tensors, pooled_BCD)).unsqueeze(-1)}
 
-    def weights(self, tensors: Tensors, scores_BCK: Tensor, kept_BCK: Tensor) -> Tensor:
+    def weights(self, scores_BCK: Tensor) -> Tensor:
         """Softmax over the kept events; 0 for padding, and for all where the history is empty."""
-        if self.config.attend_padding:
-            lost_BL = tensors["time"] - tensors["bias"]  # gives padding its score back
-            back_BCK = lost_BL[:, None, :].expand(-1, kept_BCK.size(1), -1).gather(2, kept_BCK)
-            return (scores_BCK + back_BCK).softmax(-1)
         real_BCK = scores_BCK > lowest(scores_BCK) / 2
         return scores_BCK.softmax(-1) * real_BCK
 
@@ -270,11 +269,12 @@ class InterestRanker(Ranker):
 
     def loss(self, batch: RankingBatch) -> Tensor:
         """Log-loss of the main head, that of the auxiliary one, and the penalty (Sec. 3)."""
-        tensors = self.history_tensors(batch.history) | self.encode_items(batch.candidates)
-        scores_BCL = self.relevance(tensors) + tensors["bias"][:, None, :]
-        tensors |= self.keep(tensors, scores_BCL)
+        tensors = self.tensors(batch.history, batch.candidates)
+        relevance_BCL = self.relevance(tensors)
+        tensors |= self.keep(tensors, relevance_BCL)
         loss = known_loss(self.rank(tensors)["scores"], batch) + self.config.l2 * self.penalty()
         if self.auxiliary is not None:
+            scores_BCL = relevance_BCL + tensors["bias"][:, None, :]
             real_BCL = scores_BCL > lowest(scores_BCL) / 2
             pooled_BCD = (scores_BCL.softmax(-1) * real_BCL) @ tensors["value"]
             whole_BC = self.auxiliary(self.features(tensors, pooled_BCD))

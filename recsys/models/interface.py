@@ -10,9 +10,9 @@ A ranker is evaluated in parts, so that serving computes each as seldom as possi
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -210,19 +210,51 @@ class Ranker(nn.Module, ABC):
     def loss(self, batch: RankingBatch) -> Tensor:
         """Mean over the known labels (nats), plus what else the model minimises."""
 
-    def history_tensors(self, batch: HistoryBatch) -> dict[str, Tensor]:
-        """`encode_history` of a batch padded as the model wants it, its item tensors made here."""
+    def tensors(self, batch: HistoryBatch, candidates: ItemBatch) -> dict[str, Tensor]:
+        """History tensors and the item tensors of candidates (B, C): what the first stage finds.
+
+        The history is padded as the model wants it, and each distinct item is encoded once.
+        """
         batch = padded(batch, self.min_len, self.len_multiple)
-        own = ItemBatch(batch.items, batch.attributes)
-        items = self.encode_items(own) if self.history_items else {}
-        return self.encode_history(batch, {name: items[name] for name in self.history_items})
+        parts = [candidates]
+        if self.history_items:
+            parts.append(ItemBatch(batch.items, batch.attributes))
+        items, *places = distinct_items(parts, self.item_inputs)
+        found = self.encode_items(items)
+        own = {name: gather(found[name], places[1]) for name in self.history_items}
+        theirs = {name: gather(values, places[0]) for name, values in found.items()}
+        return self.encode_history(batch, own) | theirs
 
     def score(self, batch: HistoryBatch, candidates: ItemBatch) -> Tensor:
         """Log-odds (B, C, T) of each task's event for candidates (B, C); higher is better."""
-        tensors = self.history_tensors(batch) | self.encode_items(candidates)
+        tensors = self.tensors(batch, candidates)
         for stage in self.stages:
             tensors |= getattr(self, stage)(tensors)
         return tensors["scores"]
+
+
+def distinct_items(parts: Sequence[ItemBatch], inputs: Sequence[str]) -> tuple[Any, ...]:
+    """The items of all parts, each once, and for each part the places (...) of its ids in them."""
+    flat_N = torch.cat([part.ids.reshape(-1) for part in parts])
+    ids_U, place_N = torch.unique(flat_N, return_inverse=True)
+    some_U = torch.empty_like(ids_U).scatter_(
+        0, place_N, torch.arange(len(flat_N), device=flat_N.device)
+    )  # a place where each stands: any will do, equal ids have equal attributes
+    attributes = {}
+    for name in inputs:
+        values = [
+            part.attributes[name].reshape(-1, *part.attributes[name].shape[part.ids.dim() :])
+            for part in parts
+        ]
+        attributes[name] = torch.cat(values)[some_U]
+    places = place_N.split([part.ids.numel() for part in parts])
+    shaped = [place.view(part.ids.shape) for place, part in zip(places, parts, strict=True)]
+    return ItemBatch(ids_U, attributes), *shaped
+
+
+def gather(values: Tensor, places: Tensor) -> Tensor:
+    """Rows of (U, ...) at places (...)."""
+    return values.index_select(0, places.reshape(-1)).view(*places.shape, *values.shape[1:])
 
 
 def padded(batch: HistoryBatch, min_len: int, multiple: int) -> HistoryBatch:

@@ -1,12 +1,12 @@
 """Embedding tables behind one interface: plain torch, or TorchRec, which can shard them.
 
 A `Table` may serve several features (the target's item and the history's items share one). Both
-backends name their weights alike, `collection.embeddings.<table>.weight`, so that the weights of one
-are the weights of the other, and a checkpoint or an export does not know which made them.
+backends name their weights alike, `collection.embeddings.<table>.weight`, so that the weights of
+one are the weights of the other, and a checkpoint or an export does not know which made them.
 
     torch      one lookup a feature; the default on one device
-    torchrec   one EmbeddingCollection for all features; under `torchrun` its rows are dealt out over
-               the ranks (`recsys.training.sharding`)
+    torchrec   one EmbeddingCollection for all features; under `torchrun` its rows are dealt out
+               over the ranks (`recsys.training.sharding`)
 
 Ids without a bound (raw user ids, advertisements) are hashed into the rows 1.. of a table.
 """

@@ -51,9 +51,7 @@ class Moments:
         return Histories(data.items, data.timestamps, data.events, self.starts, self.cuts)
 
     @classmethod
-    def of(
-        cls, data: Dataset, config: RankingConfig, firsts_U: Ints, ends_U: Ints
-    ) -> "Moments":
+    def of(cls, data: Dataset, config: RankingConfig, firsts_U: Ints, ends_U: Ints) -> "Moments":
         """The moments of each user whose target lies in rows [firsts, ends)."""
         starts_U = data.cuts["start"]
         user_E, row_E = rows_between(firsts_U, ends_U)

@@ -142,8 +142,8 @@ def held_out_examples(
             f"with {config.min_history} events before it: choose another split"
         )
     draw = np.random.default_rng([seed, HELD_OUT])
-    if max_users is not None:
-        users = np.unique(moments.users)
+    users = np.unique(moments.users)
+    if max_users is not None and max_users < len(users):
         chosen = draw.permutation(users)[:max_users]
         moments = moments.take(np.flatnonzero(np.isin(moments.users, chosen)))
     ends = np.maximum(data.cuts["test_end"], data.cuts["validation_end"])
@@ -162,14 +162,14 @@ def predict(model: Ranker, data: Dataset, examples: Examples, device: torch.devi
         longest = max(int(length_R[order[min(first + 4096, len(order) - 1)]]), 1)
         rows = order[first : first + max(CELLS // (longest * width), 16)]
         batch = examples.take(rows).batch(data, model).to(device)
-        scores_RCT[rows] = model.score(batch.history, batch.candidates).float().cpu().numpy()
+        with torch.inference_mode():
+            scores = model.score(batch.history, batch.candidates)
+        scores_RCT[rows] = scores.float().cpu().numpy()
         first += len(rows)
     return scores_RCT
 
 
-def figures(
-    examples: Examples, scores_RCT: Floats, tasks: tuple[str, ...]
-) -> dict[str, float]:
+def figures(examples: Examples, scores_RCT: Floats, tasks: tuple[str, ...]) -> dict[str, float]:
     """AUC over all labels, GAUC (by user, weighted by labels) and log-loss, averaged over tasks.
 
     With several tasks also the AUC of each, as `auc.<task>`.
@@ -250,7 +250,7 @@ class RankingTask:
         size = -(-len(self.validation.candidates) // world)
         padded_rows = np.resize(np.arange(len(self.validation.candidates)), size * world)
         model.eval()
-        with torch.inference_mode(), self.fabric.autocast():
+        with self.fabric.autocast():
             mine = self.validation.take(padded_rows[rank::world])
             scores = torch.from_numpy(predict(model, self.data, mine, self.fabric.device))
             if world > 1:
