@@ -7,7 +7,7 @@ from torch import nn
 
 from recsys.models.dare import DARE, DAREConfig
 from recsys.models.dare_baselines import DIN, ETA, TWIN, AveragePooling, SIMHard
-from recsys.models.interest import InterestConfig
+from recsys.models.interest_fields import InterestConfig
 from recsys.models.sasrec import SASRec, SASRecConfig
 
 

@@ -23,7 +23,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from recsys.models.interest import FieldEmbedding, InterestConfig, InterestRanker
+from recsys.models.interest import InterestRanker
+from recsys.models.interest_fields import FieldEmbedding, InterestConfig
 from recsys.models.interface import Tensors
 
 

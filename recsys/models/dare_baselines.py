@@ -10,14 +10,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from recsys.models.interest import (
-    INIT_STD,
-    FieldEmbedding,
-    InterestConfig,
-    InterestRanker,
-    known_loss,
-    recency_ranks,
-)
+from recsys.models.interest import INIT_STD, InterestRanker, known_loss, recency_ranks
+from recsys.models.interest_fields import FieldEmbedding, InterestConfig
 from recsys.models.interface import HistoryBatch, ItemBatch, RankingBatch, Tensors
 
 DIN_HIDDEN = 36

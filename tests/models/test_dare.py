@@ -8,13 +8,8 @@ from torch import Tensor
 
 from recsys.models.dare import DARE, DAREConfig
 from recsys.models.dare_baselines import DIN, TWIN, SIMHard
-from recsys.models.interest import (
-    InterestConfig,
-    InterestRanker,
-    recency_ranks,
-    top_k,
-    top_k_by_blocks,
-)
+from recsys.models.interest import InterestRanker, recency_ranks, top_k, top_k_by_blocks
+from recsys.models.interest_fields import InterestConfig
 from recsys.models.interface import Column, HistoryBatch, ItemBatch, RankingBatch
 
 COLUMN = Column(name="colour", kind="category", size=6)

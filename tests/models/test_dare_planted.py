@@ -14,7 +14,8 @@ from torch import Tensor
 from offline_eval.probabilities import auc_by_group
 from recsys.models.dare import DARE, DAREConfig
 from recsys.models.dare_baselines import TWIN
-from recsys.models.interest import InterestConfig, InterestRanker
+from recsys.models.interest import InterestRanker
+from recsys.models.interest_fields import InterestConfig
 from recsys.models.interface import Column, HistoryBatch, ItemBatch, RankingBatch
 
 CATEGORIES, PER_CATEGORY, LENGTH, K, DIM = 30, 20, 60, 8, 8
