@@ -9,7 +9,6 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from features.errors import InputError
 from offline_eval.hits import sorted_distinct
 from offline_eval.metrics import Bools, Ints
 
@@ -56,42 +55,3 @@ class Candidates:
         flags_UV[:, 0] = False
         flags_UV.reshape(-1)[self.keys] = False
         return flags_UV
-
-
-def top_lists(
-    scores_UV: Scores, candidates: Candidates, k: int, *, seed: int = 0
-) -> NDArray[np.int64]:
-    """The k best candidates of each user, best first, (U, k) int64, padded with 0.
-
-    Equal scores stand in a random order of the items, the same for all users: item ids tell when
-    an item first appeared, so deciding ties by id would favour old or new items. Scores compare as
-    float32; an item with score -inf is never listed. Raises InputError for nan.
-    """
-    if (bad_U := np.flatnonzero(np.isnan(scores_UV[:, 1:]).any(axis=1))).size:
-        raise InputError(
-            f"the scores of row {bad_U[0]} hold nan ({bad_U.size} of {len(scores_UV)} rows do): "
-            "an order needs numbers; did the model diverge?"
-        )
-    order_V = np.random.default_rng(seed).permutation(scores_UV.shape[1])
-    shuffled_UV = np.where(candidates.mask(), scores_UV, -np.inf).astype(np.float32)[:, order_V]
-    keys_UV = _descending_keys(shuffled_UV)
-    if k < keys_UV.shape[1]:
-        keys_UV = np.partition(keys_UV, k - 1, axis=1)[:, :k]
-    keys_UV.sort(axis=1)
-    columns_UK = (keys_UV & np.uint64(0xFFFFFFFF)).astype(np.int64)
-    found_UK = np.take_along_axis(shuffled_UV, columns_UK, axis=1)
-    lists_UK = np.zeros((len(scores_UV), k), np.int64)
-    lists_UK[:, : columns_UK.shape[1]] = np.where(found_UK > -np.inf, order_V[columns_UK], 0)
-    return lists_UK
-
-
-def _descending_keys(scores_UV: NDArray[np.float32]) -> NDArray[np.uint64]:
-    """Integers whose ascending order is descending score, then ascending column.
-
-    IEEE floats order like integers once negative ones have all bits and others the sign flipped.
-    """
-    bits = (scores_UV + np.float32(0)).view(np.uint32)  # + 0 makes -0.0 equal to 0.0
-    sign = np.uint32(1 << 31)
-    ascending = bits ^ np.where(bits & sign, np.uint32(0xFFFFFFFF), sign)
-    columns = np.arange(scores_UV.shape[1], dtype=np.uint64)
-    return ((~ascending).astype(np.uint64) << np.uint64(32)) | columns

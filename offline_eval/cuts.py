@@ -1,9 +1,9 @@
-"""The same lists measured on a part of the targets: where does a system earn its score?
+"""The same answers measured on a part of the targets: where does a system earn its score?
 
 A cut sorts every target into one group. A group's metrics take its targets as the only relevant
 items, so a user without one is undefined there (nan), and hits on other targets are misses.
 
-Shape suffixes: U users, K ranks, T targets, V = num_items + 1 item columns.
+Shape suffixes: U users, T targets, V = num_items + 1 item columns.
 """
 
 from collections.abc import Mapping
@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from offline_eval.hits import Truth, find_hits
-from offline_eval.metrics import Floats, Ints, hit_rate, ndcg
+from offline_eval.answers import Answer
+from offline_eval.hits import Truth
+from offline_eval.metrics import Bools, Floats, Ints
 from offline_eval.task import Task
 
-CUT_METRICS = {"hit_rate": hit_rate, "ndcg": ndcg}
 LENGTHS = (1, 5, 20, 100)
 """A history of at least so many events begins a new group."""
 
@@ -30,14 +30,40 @@ class Cut:
     codes: NDArray[np.int64]
     """(T,) group of each target, in the order of the truth."""
 
+    @property
+    def targets(self) -> dict[str, int]:
+        """Targets in each group."""
+        counts = np.bincount(self.codes, minlength=len(self.groups))
+        return dict(zip(self.groups, counts.tolist(), strict=True))
+
 
 def by_history_length(task: Task) -> Cut:
-    """Groups of users by events before the test: `none` are new users."""
+    """Groups of users by events before the test: `none` have no history at all."""
     ends = [*(str(start - 1) for start in LENGTHS[1:]), ""]
     names = [f"{low} to {high}" for low, high in zip(LENGTHS, ends, strict=True)]
     names[-1] = f"{LENGTHS[-1]} or more"
-    codes = np.digitize(task.histories.lengths, LENGTHS)
-    return Cut("events in the history", ("none", *names), codes[task.truth.users])
+    return by_user(
+        "events in the history",
+        ("none", *names),
+        task,
+        np.digitize(task.histories.lengths, LENGTHS),
+    )
+
+
+def by_training(task: Task, trained_U: Bools) -> Cut:
+    """New users, of whom training saw no event, and regular ones."""
+    return by_user("user", ("new: not in training", "regular"), task, trained_U.astype(np.int64))
+
+
+def by_user(name: str, groups: tuple[str, ...], task: Task, codes_U: Ints) -> Cut:
+    """Any sorting of users: a user's targets are all in the user's group."""
+    return Cut(name, groups, codes_U.astype(np.int64)[task.truth.users])
+
+
+def by_warmth(task: Task, interactions_V: Ints) -> Cut:
+    """Cold items, which training never saw, and warm ones."""
+    warm_V = (interactions_V > 0).astype(np.int64)
+    return Cut("item", ("cold: not in training", "warm"), warm_V[task.truth.items])
 
 
 def by_popularity(task: Task, interactions_V: Ints) -> Cut:
@@ -61,12 +87,10 @@ def cut_block(cut: Cut, truth: Truth, start: int, stop: int) -> Cut:
     return Cut(cut.name, cut.groups, cut.codes[rows])
 
 
-def cut_values(lists_UK: Ints, truth: Truth, cut: Cut) -> Mapping[tuple[str, str], Floats]:
-    """Values per user by (group, metric), over the whole width of the lists."""
-    values: dict[tuple[str, str], Floats] = {}
-    for code, group in enumerate(cut.groups):
-        part = truth.select(cut.codes == code)
-        hits_UK = find_hits(lists_UK, part)
-        for name, metric in CUT_METRICS.items():
-            values[group, name] = metric(hits_UK, part.num_relevant)
-    return values
+def cut_values(answer: Answer, cut: Cut, k: int) -> Mapping[tuple[str, str], Floats]:
+    """Every metric at k per user, by (group, metric name)."""
+    return {
+        (group, name): values
+        for code, group in enumerate(cut.groups)
+        for name, values in answer.values(cut.codes == code, (k,)).items()
+    }

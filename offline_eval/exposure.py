@@ -6,7 +6,9 @@ item columns, D width of an item vector.
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 
+from offline_eval.candidates import Candidates
 from offline_eval.metrics import Bools, Floats, Ints
 
 
@@ -49,25 +51,55 @@ def popularity_bias(lists_UK: Ints, interactions_V: Ints) -> Floats:
     return _mean_shown(relative_V, lists_UK)
 
 
-def intra_list_diversity(lists_UK: Ints, vectors_VD: NDArray[np.floating]) -> Floats:
+def intra_list_diversity(lists_UK: Ints, vectors_VD: NDArray[np.floating] | csr_matrix) -> Floats:
     """Mean of 1 - cosine over the pairs of items in a list (Ziegler et al., WWW 2005).
 
     Needs no pair loop: the sum of all cosines is the squared length of the sum of unit vectors.
-    Items without a vector (all 0) are unlike everything. Fewer than two items give nan.
+    Items without a vector (all 0) are unlike everything. Fewer than two items give nan. Dense or
+    sparse vectors; row 0 is padding.
     """
-    lengths = np.linalg.norm(vectors_VD, axis=1, keepdims=True)
-    units_VD = np.divide(vectors_VD, lengths, out=np.zeros_like(vectors_VD), where=lengths > 0)
-    units_VD[0] = 0
-    sums_UD = np.zeros((len(lists_UK), units_VD.shape[1]))
-    for items_U in lists_UK.T:  # ranks are few; (U, K, D) would be large
-        sums_UD += units_VD[items_U]
-    own_U = (np.einsum("vd,vd->v", units_VD, units_VD)[lists_UK]).sum(axis=1)
+    vectors = csr_matrix(vectors_VD, dtype=np.float64)
+    num_rows = int(vectors.indptr.size) - 1
+    squares_V = row_squares(vectors)
+    scale_V = np.zeros(len(squares_V))
+    np.divide(1.0, np.sqrt(squares_V), out=scale_V, where=squares_V > 0)
+    scale_V[0] = 0.0
+    users = np.repeat(np.arange(len(lists_UK)), lists_UK.shape[1])
+    items = lists_UK.ravel()
+    shape = (len(lists_UK), num_rows)
+    sums = csr_matrix(csr_matrix((scale_V[items], (users, items)), shape) @ vectors)
+    own_U = (scale_V[lists_UK] > 0).sum(axis=1)
     shown_U = np.count_nonzero(lists_UK, axis=1)
     pairs_U = shown_U * (shown_U - 1)
-    cosines_U = np.einsum("ud,ud->u", sums_UD, sums_UD) - own_U
+    cosines_U = row_squares(sums) - own_U
     mean_U = np.full(len(lists_UK), np.nan)
     np.divide(cosines_U, pairs_U, out=mean_U, where=pairs_U > 0)
     return 1 - mean_U
+
+
+def row_squares(matrix: csr_matrix) -> Floats:
+    """Squared length of each row."""
+    rows = np.repeat(np.arange(len(matrix.indptr) - 1), np.diff(matrix.indptr))
+    squares = np.bincount(rows, matrix.data**2, minlength=len(matrix.indptr) - 1)
+    return squares.astype(np.float64)
+
+
+def popular_lists(interactions_V: Ints, candidates: Candidates, k: int) -> NDArray[np.int64]:
+    """The k items with most training events among each user's candidates, (U, k): what is obvious.
+
+    Equal counts stand in order of id. Padded with 0 where a user has fewer candidates.
+    """
+    order = np.argsort(-interactions_V[1:], kind="stable") + 1
+    excluded_U = candidates.num_items - candidates.counts
+    order = order[: k + int(excluded_U.max(initial=0))]
+    users = np.repeat(np.arange(candidates.num_users), len(order))
+    items = np.tile(order, candidates.num_users)
+    kept_UW = candidates.hold(users, items).reshape(candidates.num_users, -1)
+    rank_UW = np.cumsum(kept_UW, axis=1)
+    users, places = np.nonzero(kept_UW & (rank_UW <= k))
+    lists_UK = np.zeros((candidates.num_users, k), np.int64)
+    lists_UK[users, rank_UW[users, places] - 1] = order[places]
+    return lists_UK
 
 
 def serendipity(hits_UK: Bools, lists_UK: Ints, obvious_UK: Ints) -> Floats:

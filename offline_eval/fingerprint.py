@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-METRICS_VERSION = 1
+METRICS_VERSION = 2
 """Raise whenever a definition in this package changes a number."""
 
 

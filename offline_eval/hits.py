@@ -4,7 +4,6 @@ Shape suffixes: U users, K ranks of the list, best first, T targets (user-item p
 Lists hold dense item ids, from 1; a list shorter than K ends in 0.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Self
 
@@ -115,23 +114,25 @@ def find_hits(lists_UK: Ints, truth: Truth) -> Bools:
         raise InputError(f"{len(lists_UK)} recommendation lists for {len(truth)} users with truth")
     hits_UK = np.zeros(lists_UK.shape, np.bool_)
     users_T = truth.users
-    for targets_H, ranks_H in _matches(lists_UK, truth):
-        hits_UK[users_T[targets_H], ranks_H] = True
+    targets_H, ranks_H = match_targets(lists_UK, truth)
+    hits_UK[users_T[targets_H], ranks_H] = True
     return hits_UK
 
 
 def find_targets(lists_UK: Ints, truth: Truth) -> Bools:
     """Which targets are in their user's list, (T,) in the order of the truth."""
     found_T = np.zeros(len(truth.items), np.bool_)
-    for targets_H, _ in _matches(lists_UK, truth):
-        found_T[targets_H] = True
+    found_T[match_targets(lists_UK, truth)[0]] = True
     return found_T
 
 
-def _matches(lists_UK: Ints, truth: Truth) -> Iterator[tuple[Ints, Ints]]:
-    """Target and rank of each hit, for a block of targets at a time."""
+def match_targets(lists_UK: Ints, truth: Truth) -> tuple[Ints, Ints]:
+    """Target and 0-based rank of each hit, (H,) each, found for a block of targets at a time."""
     users_T = truth.users
+    targets, ranks = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     for start in range(0, len(users_T), BLOCK):
         users = users_T[start : start + BLOCK]
-        targets, ranks = np.nonzero(lists_UK[users] == truth.items[start : start + BLOCK, None])
-        yield targets + start, ranks
+        found, places = np.nonzero(lists_UK[users] == truth.items[start : start + BLOCK, None])
+        targets.append(found + start)
+        ranks.append(places)
+    return np.concatenate(targets), np.concatenate(ranks)

@@ -18,19 +18,28 @@ METRICS_FILE = "metrics.json"
 LABELS: Mapping[str, str] = {
     "hit_rate": "HR",
     "recall": "Recall",
+    "precision": "Precision",
     "ndcg": "NDCG",
+    "ndcg_full": "NDCG-full",
     "mrr": "MRR",
     "map": "MAP",
+    "r_precision": "R-precision",
     "auc": "AUC",
     "coverage": "Coverage",
     "gini": "Gini",
     "novelty": "Novelty (bits)",
     "popularity": "Popularity",
+    "diversity": "Diversity",
+    "serendipity": "Serendipity",
 }
 MEANINGS: Mapping[str, str] = {
     "hit_rate": "Share of users with at least one target among the first k.",
     "recall": "Share of a user's targets among the first k.",
     "ndcg": "Gain 1 / log2(rank + 1) of each hit, divided by the best that k ranks allow.",
+    "ndcg_full": "The same gain divided by that of k hits, however few targets: stricter.",
+    "precision": "Share of the first k that are targets.",
+    "r_precision": "Targets among the first R, divided by R, the user's number of targets; "
+    "undefined where R > k.",
     "mrr": "1 / rank of the first hit, 0 where the first k hold none.",
     "map": "Mean precision at the ranks of the hits, divided by the best that k ranks allow.",
     "auc": "Chance that a target stands above an item that is none; 0.5 is a random order.",
@@ -38,8 +47,12 @@ MEANINGS: Mapping[str, str] = {
     "gini": "Inequality of exposure: 0 all items equally often, near 1 a few items only.",
     "novelty": "Mean -log2 of the shown items' share of training events: rare items are novel.",
     "popularity": "Training events of the shown items, in units of the average item's.",
+    "diversity": "1 - cosine of the shown items' categories, mean over pairs of a list.",
+    "serendipity": "Share of the first k that are targets a popularity list would not have shown.",
 }
-EXPOSURE = ("coverage", "gini", "novelty", "popularity")
+EXPOSURE = ("coverage", "gini", "novelty", "popularity", "diversity", "serendipity")
+SECONDARY = ("ndcg_full", "precision", "r_precision")
+"""Metrics that say again what others say: in the full tables only."""
 """Metrics that say what is shown, not whether it is right: higher need not be better."""
 Kind = Literal["bundle", "stage", "baseline"]
 """bundle: what ships, all steps. stage: the bundle cut short. baseline: what it must beat."""
@@ -64,6 +77,8 @@ class System:
     kind: Kind
     estimates: Mapping[str, Estimate]
     """By metric name, such as `ndcg@10`, `auc` or `coverage@10`."""
+    letters: str = ""
+    """Systems that share a letter cannot be told apart on the main metric."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +90,8 @@ class CutEstimate:
     system: str
     metric: str
     estimate: Estimate
+    targets: int = 0
+    """Targets in the group."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +102,12 @@ class Comparison:
     second: str
     metric: str
     difference: Difference
+    p: float = math.nan
+    """Paired permutation test, two-sided."""
+    p_holm: float = math.nan
+    """The same, corrected for all comparisons of the report."""
+    detectable: float = math.nan
+    """The true difference that so many users would show 4 times out of 5."""
 
     @property
     def sentence(self) -> str:
@@ -99,7 +122,12 @@ class Comparison:
             told = (
                 f"{self.first} {beats} {self.second} on {name}: {found.value:+.4f} (95 % interval "
             )
-        return f"{told}{found.low:+.4f} to {found.high:+.4f}, {found.users:,} users paired)."
+        told += f"{found.low:+.4f} to {found.high:+.4f}, {found.users:,} users paired"
+        if not math.isnan(self.p_holm):
+            told += f", p = {self.p_holm:.2g} with Holm"
+        if found.verdict == "not distinguishable" and not math.isnan(self.detectable):
+            told += f"; a true difference of {self.detectable:.4f} would usually show"
+        return told + ")."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,12 +253,12 @@ def read_report(directory: Path) -> Report:
 
 def _system(content: Mapping[str, Any]) -> System:
     estimates = {name: Estimate(**_with_nan(found)) for name, found in content["estimates"].items()}
-    return System(name=content["name"], kind=content["kind"], estimates=estimates)
+    return System(**{**content, "estimates": estimates})
 
 
 def _comparison(content: Mapping[str, Any]) -> Comparison:
     difference = Difference(**_with_nan(content["difference"]))
-    return Comparison(**{**content, "difference": difference})
+    return Comparison(**{**_with_nan(content), "difference": difference})
 
 
 def _cut(content: Mapping[str, Any]) -> CutEstimate:

@@ -7,7 +7,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from offline_eval.report import EXPOSURE, Report, System, TwoStages, label
+from offline_eval.report import EXPOSURE, SECONDARY, Report, System, TwoStages, label
 from offline_eval.significance import Estimate
 
 STYLES = {"bundle": "bold", "stage": "", "baseline": "dim"}
@@ -21,7 +21,8 @@ def main_metrics(report: Report) -> tuple[list[str], list[str]]:
     """Metrics of the short table, and sentences on those left out for being equal to another."""
     at = f"@{report.main_k}"
     names = [name for name in report.metrics if name.endswith(at) or "@" not in name]
-    names = [name for name in names if name.partition("@")[0] not in EXPOSURE[1:]]
+    left_out = {*EXPOSURE[1:], *SECONDARY}
+    names = [name for name in names if name.partition("@")[0] not in left_out]
     sentences = []
     for name, twin in ((f"recall{at}", f"hit_rate{at}"), (f"map{at}", f"mrr{at}")):
         if {name, twin} <= set(names) and _equal(report.systems, name, twin):

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from offline_eval.candidates import Candidates, Scores
-from offline_eval.hits import Truth
+from offline_eval.best import NOWHERE, Best
+from offline_eval.hits import BLOCK, Truth
 from offline_eval.metrics import Floats, Ints
 
 
@@ -52,21 +52,22 @@ class TiedRanks:
         return np.cumprod(passed_UK, axis=1, dtype=np.float64)
 
 
-def tied_ranks(scores_UV: Scores, truth: Truth, candidates: Candidates, k: int) -> TiedRanks:
-    """The tie groups of the best k candidates. Item columns; -inf is never listed."""
-    scores_UV = np.where(candidates.mask(), scores_UV, -np.inf).astype(np.float32)
-    k = min(k, scores_UV.shape[1])
-    best_UK = -np.partition(-scores_UV, k - 1, axis=1)[:, :k]
-    best_UK = -np.sort(-best_UK, axis=1)
-    num_users = len(best_UK)
+def tied_ranks(best: Best, truth: Truth, scores_T: NDArray[np.float32], k: int) -> TiedRanks:
+    """The tie groups of the best k candidates. scores_T: of each target, -inf where it is none.
+
+    `best` must hold at least k ranks, unless a user has fewer candidates.
+    """
+    num_users = len(best.items)
+    best_UK = np.full((num_users, k), np.float32(NOWHERE))
+    found_UK = best.scores[:, :k]
+    best_UK[:, : found_UK.shape[1]] = found_UK
     starts_UK = np.ones((num_users, k), bool)
     starts_UK[:, 1:] = best_UK[:, 1:] != best_UK[:, :-1]
     ranks_UK = np.broadcast_to(np.arange(k), starts_UK.shape)
     first_UK = np.maximum.accumulate(np.where(starts_UK, ranks_UK, 0), axis=1)
-    size_UK = _sizes(scores_UV, best_UK, first_UK)
-    listed_UK = best_UK > -np.inf
-    scores_T = scores_UV[truth.users, truth.items]
-    targets, ranks = np.nonzero(best_UK[truth.users] == scores_T[:, None])
+    size_UK = _sizes(best, best_UK, first_UK)
+    listed_UK = best_UK > NOWHERE
+    targets, ranks = _places(best_UK, truth.users, scores_T)
     cells = truth.users[targets] * k + ranks
     relevant_UK = np.bincount(cells, minlength=num_users * k).reshape(num_users, k) * listed_UK
     running_UK = np.cumsum(np.where(starts_UK, relevant_UK, 0), axis=1)
@@ -78,13 +79,27 @@ def tied_ranks(scores_UV: Scores, truth: Truth, candidates: Candidates, k: int) 
     )
 
 
-def _sizes(scores_UV: Scores, best_UK: Scores, first_UK: Ints) -> NDArray[np.int64]:
+def _places(
+    best_UK: NDArray[np.float32], users_T: Ints, scores_T: NDArray[np.float32]
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Target and rank of every rank that scores like the target, in blocks of bounded memory."""
+    targets, ranks = [], []
+    for start in range(0, len(users_T), BLOCK):
+        rows = slice(start, start + BLOCK)
+        found, places = np.nonzero(best_UK[users_T[rows]] == scores_T[rows, None])
+        targets.append(found + start)
+        ranks.append(places)
+    nothing = [np.zeros(0, np.intp)]
+    return np.concatenate(targets or nothing), np.concatenate(ranks or nothing)
+
+
+def _sizes(best: Best, best_UK: NDArray[np.float32], first_UK: Ints) -> NDArray[np.int64]:
     """Candidates that share the score at each rank; only the last group can pass rank K."""
     num_users, k = best_UK.shape
     cells_UK = first_UK + np.arange(num_users)[:, None] * k
     counts = np.bincount(cells_UK.ravel(), minlength=num_users * k)
     size_UK = counts[cells_UK]
-    whole_U = np.count_nonzero(scores_UV == best_UK[:, -1:], axis=1)
+    whole_U = np.count_nonzero(best.scores == best_UK[:, -1:], axis=1)
     in_last_UK = first_UK == first_UK[:, -1:]
     return np.where(in_last_UK, whole_U[:, None], size_UK)
 
@@ -113,6 +128,20 @@ def expected_ndcg(ranks: TiedRanks, num_relevant_U: Ints) -> Floats:
     return _defined(ranks.chances @ discount_K / ideal_U, num_relevant_U)
 
 
+def expected_ndcg_of_full_list(ranks: TiedRanks, num_relevant_U: Ints) -> Floats:
+    """Expected DCG divided by that of K hits."""
+    discount_K = 1 / np.log2(np.arange(2, ranks.size.shape[1] + 2))
+    return _defined(ranks.chances @ discount_K / discount_K.sum(), num_relevant_U)
+
+
+def expected_r_precision(ranks: TiedRanks, num_relevant_U: Ints) -> Floats:
+    """Expected hits among the first R ranks, divided by R; nan where K is below R."""
+    k = ranks.size.shape[1]
+    early_UK = np.arange(k) < num_relevant_U[:, None]
+    found_U = (ranks.chances * early_UK).sum(axis=1) / np.maximum(num_relevant_U, 1)
+    return np.where(num_relevant_U <= k, _defined(found_U, num_relevant_U), np.nan)
+
+
 def expected_mrr(ranks: TiedRanks, num_relevant_U: Ints) -> Floats:
     """Expected 1 / r of the first hit: survival falls at r by the chance that r is the first."""
     survival_UK = ranks.survival
@@ -137,10 +166,12 @@ EXPECTED: Mapping[str, Callable[[TiedRanks, Ints], Floats]] = {
     "recall": expected_recall,
     "precision": expected_precision,
     "ndcg": expected_ndcg,
+    "ndcg_full": expected_ndcg_of_full_list,
     "mrr": expected_mrr,
     "map": expected_average_precision,
+    "r_precision": expected_r_precision,
 }
-"""By the names that the scorecard uses."""
+"""By the names of `answers.METRICS`."""
 
 
 def _defined(values_U: Floats, num_relevant_U: Ints) -> Floats:

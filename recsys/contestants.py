@@ -3,13 +3,10 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from features.errors import InputError
 from features.store import Dataset
+from offline_eval.answers import Answer, ListAnswer, ScoreAnswer
 from offline_eval.report import Kind
-from offline_eval.scorecard import score_lists, score_scores
 from offline_eval.task import Task
 from recsys.baselines import BASELINES, Baseline, Interactions, history_matrix
 from serving.pipeline import Pipeline
@@ -20,9 +17,6 @@ FULL_ORDER = 20_000
 """Up to this many items the bundle orders the whole catalogue, and its AUC is exact."""
 LIST_DEPTH = 1_000
 """Items the bundle lists above that; the rest count as tied in AUC."""
-
-Answer = tuple[dict[str, NDArray[np.float64]], NDArray[np.int64]]
-"""Metric values per case, and lists of max(ks) ranks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +49,7 @@ def _bundle(
     def answer(task: Task) -> Answer:
         k = max(depth(task.num_items, ks), *ks)
         lists = pipeline.rank(task.histories, task.at, policy, k).items
-        return score_lists(lists, task.truth, task.candidates(), ks), lists[:, : max(ks)]
+        return ListAnswer.of(lists, task.truth, task.candidates(), ks)
 
     return Contestant(name, kind, answer)
 
@@ -81,6 +75,6 @@ def _baseline(name: str, fitted: Baseline, ks: Sequence[int], seed: int) -> Cont
         asked = task.histories
         matrix = history_matrix(asked.items, asked.starts, asked.ends, task.num_items)
         scores = fitted.scores(matrix)
-        return score_scores(scores, task.truth, task.candidates(), ks, seed=seed)
+        return ScoreAnswer.of(scores, task.truth, task.candidates(), ks, seed=seed)
 
     return Contestant(name, "baseline", answer)

@@ -18,12 +18,14 @@ from features.errors import InputError
 from features.layout import EVENTS, USERS, Split, vocabulary_file
 from features.stage import write_stage
 from features.store import Dataset
+from offline_eval.cuts import Cut
 from offline_eval.fingerprint import METRICS_VERSION
 from offline_eval.markdown import markdown
 from offline_eval.page import page
 from offline_eval.report import METRICS_FILE, Example, Report
 from offline_eval.table import print_report
 from offline_eval.task import Task
+from offline_eval.user_groups import column_cuts
 from recsys.baselines import BASELINES
 from recsys.contestants import baseline_contestants, bundle_contestants, depth
 from recsys.measurement import Measurement
@@ -48,24 +50,28 @@ def evaluate(  # noqa: PLR0913 (each is a part of the protocol, or says where th
     resamples: int = 1_000,
     seed: int = 0,
     ceiling: Mapping[str, Any] | None = None,
+    users: Path | None = None,
+    user_columns: Sequence[str] = (),
 ) -> Report:
     """Write a `report/`, print its table and return it.
 
     Raises InputError, and serving's errors for a bad bundle. ceiling: content of a synthetic
-    shop's ceiling.json, the best that any model can reach there.
+    shop's ceiling.json, the best that any model can reach there. users: a Parquet with a row a
+    user_id, whose `user_columns` become cuts.
     """
     check_request(ks, baselines)
     data = Dataset.open(dataset)
     recommender = Recommender.load(bundle, threads=os.cpu_count() or 1)
     notes = check_same_items(recommender, data)
     task = Task.of(data, split, exclude_seen=recommender.manifest.policy.exclude_seen)
+    extra = user_cuts(users, user_columns, data, task)
     best, ceiling_notes = reachable_best(ceiling, data, task, split)
     ks = tuple(sorted(set(ks)))
     main_k = MAIN_K if MAIN_K in ks else ks[-1]
     config = {"split": split, "ks": ks, "baselines": list(baselines)}
     config |= {"resamples": resamples, "seed": seed, "bundle": recommender.bundle_version}
     with write_stage(out, kind="report", config=config, parent=data.manifest.sha256) as directory:
-        measurement = Measurement(data, task, ks, main_k, resamples, seed)
+        measurement = Measurement(data, task, ks, main_k, resamples, seed, extra)
         contestants = chain(
             bundle_contestants(recommender, ks), baseline_contestants(data, baselines, ks, seed)
         )
@@ -75,7 +81,7 @@ def evaluate(  # noqa: PLR0913 (each is a part of the protocol, or says where th
             title=f"Bundle {recommender.bundle_version[:12]}, {split} split of {named(dataset)}",
             protocol=protocol(data, task, split, ks),
             counts=task.counts(data.schema.num_warm_items),
-            systems=measurement.systems,
+            systems=measurement.lettered(),
             comparisons=measurement.comparisons(),
             notes=[*notes, *ceiling_notes, *reading_notes(task, ks)],
             ks=ks,
@@ -130,6 +136,16 @@ def examples(recommender: Recommender, data: Dataset, task: Task, k: int) -> lis
             )
         )
     return found
+
+
+def user_cuts(users: Path | None, columns: Sequence[str], data: Dataset, task: Task) -> list[Cut]:
+    """Cuts by columns of the users' table; raises InputError for columns without a table."""
+    if not columns:
+        return []
+    if users is None:
+        raise InputError(f"cuts by {list(columns)} need the table of users: give --users FILE")
+    user_ids = data.vocabulary("user").take(pa.array(task.users))
+    return column_cuts(users, columns, user_ids, task)
 
 
 def check_request(ks: Sequence[int], baselines: Sequence[str]) -> None:

@@ -6,7 +6,7 @@ Lists and values go to Parquet as they come; memory does not grow with users x i
 import logging
 import sys
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,11 +17,29 @@ from rich.console import Console
 from rich.progress import Progress
 
 from features.store import Dataset
+from offline_eval.answers import Answer
 from offline_eval.beyond_accuracy import ItemCounts
-from offline_eval.cuts import by_history_length, by_popularity, cut_block, cut_values
-from offline_eval.exposure import gini, novelty, popularity_bias
+from offline_eval.cuts import (
+    Cut,
+    by_history_length,
+    by_popularity,
+    by_training,
+    by_warmth,
+    cut_block,
+    cut_values,
+)
+from offline_eval.exposure import (
+    gini,
+    intra_list_diversity,
+    novelty,
+    popular_lists,
+    popularity_bias,
+    serendipity,
+)
 from offline_eval.hits import find_hits, find_targets
+from offline_eval.item_vectors import category_vectors
 from offline_eval.metrics import Bools, Floats
+from offline_eval.pairs import compare_pairs, significance_letters
 from offline_eval.records import (
     PER_USER_FILE,
     PREDICTIONS_FILE,
@@ -30,12 +48,7 @@ from offline_eval.records import (
     user_rows,
 )
 from offline_eval.report import Comparison, CutEstimate, System, TwoStages
-from offline_eval.significance import (
-    Estimate,
-    estimate_means,
-    paired_difference,
-    single_figure,
-)
+from offline_eval.significance import Estimate, estimate_means, single_figure
 from offline_eval.task import Task, flat_rows
 from offline_eval.two_stage import count_fates, measure_candidates
 from recsys.contestants import Contestant
@@ -43,8 +56,8 @@ from serving.recommender import Recommender
 
 log = logging.getLogger(__name__)
 
-BLOCK_CELLS = 1 << 22
-"""Case x item pairs held at once."""
+BLOCK_CELLS = 1 << 24
+"""Case x item pairs held at once: 64 MB of scores."""
 RECENT = "recent_popularity"
 MAIN_METRIC = "ndcg"
 """What systems are compared by."""
@@ -63,6 +76,9 @@ class Measurement:
     resamples: int
     seed: int
 
+    extra_cuts: Sequence[Cut] = ()
+    """Beside those that every report has: users by a column of theirs."""
+
     def __post_init__(self) -> None:
         self.systems: list[System] = []
         self.cuts: list[CutEstimate] = []
@@ -70,8 +86,16 @@ class Measurement:
         _, rows = flat_rows(training.starts, training.ends)
         num_items = self.data.schema.num_items
         self._events_V = np.bincount(training.items[rows], minlength=num_items + 1)
-        self._cuts = [by_history_length(self.task), by_popularity(self.task, self._events_V)]
-        self._main: list[Floats] = []
+        trained = self.data.cuts["train_end"] > self.data.cuts["start"]
+        self._cuts = [
+            by_warmth(self.task, self._events_V),
+            by_training(self.task, trained[self.task.users]),
+            by_history_length(self.task),
+            by_popularity(self.task, self._events_V),
+            *self.extra_cuts,
+        ]
+        self._vectors = category_vectors(self.data)
+        self._main: dict[str, Floats] = {}
         self._listed: list[Bools] = []
         self._item_ids = self.data.vocabulary("item")
         self._user_ids = self.data.vocabulary("user").take(pa.array(self.task.users))
@@ -104,14 +128,13 @@ class Measurement:
         listed: list[Bools] = []
         start = 0
         for block in self.task.blocks(self._block):
-            values, lists = contestant.answer(block)
-            top = lists[:, : self.main_k]
-            values[f"novelty@{self.main_k}"] = novelty(top, self._events_V)
-            values[f"popularity@{self.main_k}"] = popularity_bias(top, self._events_V)
+            answer = contestant.answer(block)
+            top = answer.lists[:, : self.main_k]
+            values = answer.values() | self._shown_values(top, block)
             parts.append(values)
             user_ids = self._user_ids.slice(start, len(block))
-            hits = find_hits(lists, block.truth)
-            rows = prediction_rows(contestant.name, user_ids, self._item_ids, lists, hits)
+            hits = find_hits(answer.lists, block.truth)
+            rows = prediction_rows(contestant.name, user_ids, self._item_ids, answer.lists, hits)
             predictions.write(rows)
             facts = {
                 "history_length": block.histories.lengths,
@@ -119,22 +142,52 @@ class Measurement:
             }
             users.write(user_rows(contestant.name, user_ids, facts, values))
             for k, counts in shown.items():
-                counts.add(lists[:, :k])
-            cut_parts.append(self._cut_values(lists, block, start))
+                counts.add(answer.lists[:, :k])
+            cut_parts.append(self._cut_values(answer, start, start + len(block)))
             listed.append(find_targets(top, block.truth))
             start += len(block)
             advance(len(block))
-        values = _joined(parts)
+        self._keep(contestant, _joined(parts), _joined(cut_parts), shown)
+        self._listed.append(np.concatenate(listed))
+
+    def _shown_values(self, top: NDArray[np.int64], block: Task) -> dict[str, Floats]:
+        """What is shown, right or not, and how much of what is right is a surprise."""
+        k = self.main_k
+        values = {
+            f"novelty@{k}": novelty(top, self._events_V),
+            f"popularity@{k}": popularity_bias(top, self._events_V),
+        }
+        if self._vectors is not None:
+            values[f"diversity@{k}"] = intra_list_diversity(top, self._vectors)
+        obvious = popular_lists(self._events_V, block.candidates(), k)
+        hits = find_hits(top, block.truth)
+        values[f"serendipity@{k}"] = serendipity(hits, top, obvious)
+        return values
+
+    def _keep(
+        self,
+        contestant: Contestant,
+        values: dict[str, Floats],
+        cut_values: dict[tuple[str, ...], Floats],
+        shown: Mapping[int, ItemCounts],
+    ) -> None:
         estimates = self._estimates(values)
         estimates |= {f"coverage@{k}": counts.coverage() for k, counts in shown.items()}
         estimates[f"gini@{self.main_k}"] = single_figure(gini(shown[self.main_k].counts_V))
         self.systems.append(System(name=contestant.name, kind=contestant.kind, estimates=estimates))
+        targets = {(cut.name, *one): n for cut in self._cuts for *one, n in cut.targets.items()}
         self.cuts += [
-            CutEstimate(cut=cut, group=group, system=contestant.name, metric=name, estimate=found)
-            for (cut, group, name), found in self._estimates(_joined(cut_parts)).items()
+            CutEstimate(
+                cut=cut,
+                group=group,
+                system=contestant.name,
+                metric=name,
+                estimate=found,
+                targets=targets[cut, group],
+            )
+            for (cut, group, name), found in self._estimates(cut_values).items()
         ]
-        self._main.append(values[f"{MAIN_METRIC}@{self.main_k}"])
-        self._listed.append(np.concatenate(listed))
+        self._main[contestant.name] = values[f"{MAIN_METRIC}@{self.main_k}"]
 
     def two_stages(self, recommender: Recommender) -> TwoStages:
         """What the candidates of a bundle with a ranker allow; it must be the first system."""
@@ -158,17 +211,12 @@ class Measurement:
         )
         return TwoStages(recalls=recalls, oracle=oracle["oracle"], fates=fates)
 
-    def _cut_values(
-        self, lists: NDArray[np.int64], block: Task, start: int
-    ) -> dict[tuple[str, ...], Floats]:
-        k = self.main_k
+    def _cut_values(self, answer: Answer, start: int, stop: int) -> dict[tuple[str, ...], Floats]:
         return {
-            (cut.name, group, f"{name}@{k}"): values
+            (cut.name, *key): values
             for cut in self._cuts
-            for (group, name), values in cut_values(
-                lists[:, :k],
-                block.truth,
-                cut_block(cut, self.task.truth, start, start + len(block)),
+            for key, values in cut_values(
+                answer, cut_block(cut, self.task.truth, start, stop), self.main_k
             ).items()
         }
 
@@ -184,21 +232,14 @@ class Measurement:
         baselines.sort(key=lambda system: system.estimates[metric].value, reverse=True)
         rivals = [system.name for system in baselines[:1]]
         rivals += [s.name for s in self.systems if s.name == RECENT or s.kind == "stage"]
-        names = [system.name for system in self.systems]
-        return [
-            Comparison(
-                first=names[0],
-                second=rival,
-                metric=metric,
-                difference=paired_difference(
-                    self._main[0],
-                    self._main[names.index(rival)],
-                    resamples=self.resamples,
-                    seed=self.seed,
-                ),
-            )
-            for rival in dict.fromkeys(rivals)
-        ]
+        first = self.systems[0].name
+        pairs = [(first, rival) for rival in dict.fromkeys(rivals)]
+        return compare_pairs(self._main, pairs, metric, resamples=self.resamples, seed=self.seed)
+
+    def lettered(self) -> list[System]:
+        """The systems with their significance letters on the main metric."""
+        letters = significance_letters(self._main, seed=self.seed)
+        return [replace(system, letters=letters[system.name]) for system in self.systems]
 
 
 def _joined(parts: Sequence[Mapping[Name, Floats]]) -> dict[Name, Floats]:

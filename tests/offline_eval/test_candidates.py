@@ -1,10 +1,8 @@
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features.errors import InputError
-from offline_eval.candidates import Candidates, top_lists
+from offline_eval.candidates import Candidates
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -24,46 +22,3 @@ def test_exclusions_equal_their_flags(seed: int) -> None:
     users, items = rng.integers(0, 4, 30), rng.integers(1, 8, 30)
     np.testing.assert_array_equal(candidates.hold(users, items), mask[users, items])
     assert Candidates.everything(4, 7).hold(users, items).all()
-
-
-@given(seeds, st.integers(1, 12))
-def test_lists_are_the_best_candidates_in_order(seed: int, k: int) -> None:
-    rng = np.random.default_rng(seed)
-    candidates = some_candidates(rng, 4, 7)
-    scores = rng.normal(size=(4, 8)).round(1)
-    for user, row in enumerate(top_lists(scores, candidates, k)):
-        allowed = [item for item in range(1, 8) if candidates.mask()[user, item]]
-        expected = sorted(-scores[user, item] for item in allowed)[:k]
-        found = [item for item in row if item]
-        assert set(found) <= set(allowed)
-        assert [-scores[user, item] for item in found] == expected
-        assert len(set(found)) == len(found)
-        assert (row[len(found) :] == 0).all()
-
-
-def test_ties_favour_no_item() -> None:
-    everything = Candidates.everything(1, 9)
-    first = [top_lists(np.zeros((1, 10)), everything, 1, seed=seed)[0, 0] for seed in range(900)]
-    counts = np.bincount(first, minlength=10)[1:]
-    assert counts.min() > 60
-    assert counts.max() < 140
-
-
-def test_ties_do_not_depend_on_the_block_of_users() -> None:
-    scores = np.random.default_rng(0).integers(0, 3, (6, 20)).astype(float)
-    everything = top_lists(scores, Candidates.everything(6, 19), 5)
-    alone = top_lists(scores[4:5], Candidates.everything(1, 19), 5)
-    np.testing.assert_array_equal(everything[4:5], alone)
-
-
-def test_what_cannot_be_recommended_is_not_listed() -> None:
-    scores = np.array([[-np.inf, 1.0, -np.inf, -3.0]])
-    lists = top_lists(scores, Candidates.everything(1, 3), 3)
-    assert lists.tolist() == [[1, 3, 0]]
-
-
-def test_nan_scores_are_refused() -> None:
-    scores = np.zeros((3, 4))
-    scores[1:, 2] = np.nan
-    with pytest.raises(InputError, match=r"row 1 hold nan \(2 of 3 rows"):
-        top_lists(scores, Candidates.everything(3, 3), 2)

@@ -2,7 +2,16 @@ import numpy as np
 import pytest
 
 from features.encode import Histories
-from offline_eval.cuts import by_history_length, by_popularity, cut_block, cut_values
+from offline_eval.answers import METRICS, ListAnswer
+from offline_eval.candidates import Candidates
+from offline_eval.cuts import (
+    by_history_length,
+    by_popularity,
+    by_training,
+    by_warmth,
+    cut_block,
+    cut_values,
+)
 from offline_eval.hits import Truth
 from offline_eval.task import Task
 
@@ -41,15 +50,28 @@ def test_thirds_of_the_training_events() -> None:
     assert named == [head, middle, middle, tail, tail, tail, tail, tail, cold]
 
 
+def test_new_users_and_cold_items() -> None:
+    truth = Truth.of(np.array([0, 0, 1]), np.array([2, 5, 5]), 2)
+    task = task_with([1, 1], truth)
+    cut = by_warmth(task, np.array([0, 0, 1, 0, 0, 0, 0, 0, 0, 0]))
+    assert cut.targets == {"cold: not in training": 2, "warm": 1}
+    assert cut.codes.tolist() == [1, 0, 0]
+    cut = by_training(task, np.array([True, False]))
+    assert cut.targets == {"new: not in training": 1, "regular": 2}
+
+
 def test_a_group_takes_its_targets_as_the_only_relevant_items() -> None:
     truth = Truth.of(np.array([0, 0, 1]), np.array([2, 5, 5]), 2)
-    lists = np.array([[5, 2], [2, 5]])
     interactions = np.array([0, 0, 0, 0, 0, 9, 0, 0, 0, 0])
-    cut = by_popularity(task_with([1, 1], truth), interactions)
-    values = cut_values(lists, truth, cut)
-    warm = next(group for group, _ in values if values[group, "hit_rate"][1] == 1)
-    np.testing.assert_allclose(values[warm, "ndcg"], [1, 1 / np.log2(3)])
-    np.testing.assert_allclose(values["cold: none", "ndcg"], [1 / np.log2(3), np.nan])
+    cut = by_warmth(task_with([1, 1], truth), interactions)
+    lists = np.array([[5, 2], [2, 5]])
+    answer = ListAnswer.of(lists, truth, Candidates.everything(2, 9), (1, 2))
+    values = cut_values(answer, cut, 2)
+    np.testing.assert_allclose(values["warm", "ndcg@2"], [1, 1 / np.log2(3)])
+    cold = values["cold: not in training", "ndcg@2"]
+    np.testing.assert_allclose(cold, [1 / np.log2(3), np.nan])
+    names = {name for _, name in values}
+    assert names == {f"{metric}@2" for metric in METRICS} | {"auc"}
 
 
 @pytest.mark.parametrize("split", [0, 1, 3])

@@ -2,11 +2,14 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_matrix
 from sklearn.metrics.pairwise import cosine_similarity
 
+from offline_eval.candidates import Candidates
 from offline_eval.exposure import (
     gini,
     intra_list_diversity,
+    popular_lists,
     novelty,
     popularity_bias,
     serendipity,
@@ -49,9 +52,19 @@ def test_diversity_equals_a_loop_over_pairs() -> None:
         pairs = [1 - similarity[a, b] for a, b in combinations(items, 2)]
         assert value == pytest.approx(np.mean(pairs))
     assert np.isnan(found[2:]).all()
+    sparse = intra_list_diversity(LISTS, csr_matrix(vectors))
+    np.testing.assert_allclose(sparse, found)
 
 
 def test_serendipity_counts_hits_that_popularity_would_not_show() -> None:
     hits = np.array([[True, False, True], [True, True, False], [False] * 3, [False] * 3])
     obvious = np.array([[1, 4], [1, 2], [1, 2], [1, 2]])
     np.testing.assert_allclose(serendipity(hits, LISTS, obvious), [1 / 3, 1 / 3, 0, 0])
+
+
+def test_the_obvious_list_is_the_most_popular_candidates() -> None:
+    candidates = Candidates.without(
+        np.array([0, 1, 1, 1]), np.array([1, 1, 2, 3]), num_users=3, num_items=4
+    )
+    found = popular_lists(INTERACTIONS, candidates, 2)
+    assert found.tolist() == [[2, 3], [4, 0], [1, 2]]

@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from features.errors import InputError
+from offline_eval.answers import METRICS
 from offline_eval.markdown import markdown
 from offline_eval.page import page
 from offline_eval.report import (
@@ -24,7 +25,6 @@ from offline_eval.report import (
     TwoStages,
     read_report,
 )
-from offline_eval.scorecard import METRICS
 from offline_eval.significance import Difference, Estimate
 from offline_eval.table import main_metrics, print_report
 

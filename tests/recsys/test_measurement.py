@@ -9,9 +9,9 @@ from features.config import FeatureConfig, LeaveOneOut
 from features.encode import Histories
 from features.stage import write_stage
 from features.store import Dataset
-from offline_eval.scorecard import score_lists
+from offline_eval.answers import Answer, ListAnswer
 from offline_eval.task import Task
-from recsys.contestants import Answer, Contestant, depth
+from recsys.contestants import Contestant, depth
 from recsys.measurement import Measurement
 from serving.candidates import Candidates
 from serving.recommender import Recommender
@@ -36,7 +36,7 @@ class Proposer(Recommender):
 
 def listing_three_to_eight(task: Task) -> Answer:
     lists = np.tile(np.arange(3, 9), (len(task), 1))
-    return score_lists(lists, task.truth, task.candidates(), (4,)), lists[:, :4]
+    return ListAnswer.of(lists, task.truth, task.candidates(), (4,))
 
 
 @pytest.fixture(scope="module")
