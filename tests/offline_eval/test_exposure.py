@@ -9,8 +9,8 @@ from offline_eval.candidates import Candidates
 from offline_eval.exposure import (
     gini,
     intra_list_diversity,
-    popular_lists,
     novelty,
+    popular_lists,
     popularity_bias,
     serendipity,
 )
