@@ -73,7 +73,7 @@ class AnswerWriter:
     def frame(self, users: pl.Series, ranked: Ranked) -> pl.DataFrame:
         """Rows `user_id, rank, item_id, score, source`, and `propensity` where it was explored."""
         rows, columns = np.nonzero(ranked.items)
-        raw_ids = pl.Series(self._catalogue.raw_ids)
+        raw_ids = self._catalogue.raw_series
         names = pl.Series(self._names, dtype=pl.String)
         frame = pl.DataFrame(
             {

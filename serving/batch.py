@@ -1,147 +1,69 @@
-"""Top k for all users as Parquet parts: a plan of parts, an executor, and a journal.
+"""A bundle's answers for all users as Parquet parts: whole, continued after a kill, checked.
 
-    out/part-00000.parquet ...   user_id, rank, item_id, score, source
-    out/plan.json                what was asked of which bundle and histories
-    out/parts.jsonl              rows, users and sha256 of each part
+    out/part-00000.parquet ...   see `serving.jobs.outputs`
+    out/plan.json                what was asked of which bundle and source
+    out/parts.jsonl              users, rows and sha256 of each part
+    out/quarantine.jsonl         parts that could not be made, where that was allowed
+    out/report.json              throughput and quality
     out/manifest.json, _SUCCESS  written last; then the hidden sibling is renamed to `out`
 
 A part is written to a temporary name, synced, renamed, and only then entered in the journal. After
 a kill the same call keeps the parts whose content is what the journal says and makes the others,
-so that the result equals that of an undisturbed run.
+so that the parts equal those of an undisturbed run. The same call on a finished job does nothing.
 """
 
 import json
 import logging
-import os
-import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
+from features.errors import InputError
 from features.stage import (
     MANIFEST,
     file_sha256,
     lock,
     partial_path,
     publish,
+    read_manifest,
     refuse_existing,
-    sync,
+    verify_files,
     write_manifest,
 )
-from serving.population import HistoryPart, Population, open_population
-from serving.recommender import Recommender
+from serving.jobs.executors import Executor, local
+from serving.jobs.journal import PLAN, Failure, Journal, PartRecord
+from serving.jobs.plan import (
+    Part,
+    Plan,
+    Question,
+    dataset_digest,
+    files_digest,
+    is_dataset,
+    shard_files,
+    slices,
+)
+from serving.jobs.progress import show_progress
+from serving.jobs.quality import Limit, measure
+from serving.jobs.users import check_users_once
+from serving.jobs.worker import Job, Worker
 
 log = logging.getLogger(__name__)
 
-PLAN, JOURNAL, SUCCESS = "plan.json", "parts.jsonl", "_SUCCESS"
+QUARANTINE, REPORT, SUCCESS = "quarantine.jsonl", "report.json", "_SUCCESS"
 KIND = "scores"
-LOG_LINES = 10
-"""Lines logged about the progress, about, where no terminal shows a bar."""
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """Users [first, last) of the population, in one output file."""
-
-    number: int
-    first: int
-    last: int
-
-    @property
-    def file(self) -> str:
-        """Name of the output file."""
-        return f"part-{self.number:05d}.parquet"
-
-
-@dataclass(frozen=True, slots=True)
-class PartRecord:
-    """A finished part, as the journal has it."""
-
-    part: int
-    users: int
-    rows: int
-    sha256: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What a job is; another plan does not continue it."""
+class Checks:
+    """What must hold of a result before it is published."""
 
-    bundle: str
-    """sha256 of the bundle's manifest."""
-    source: str
-    """sha256 of the histories."""
-    history: HistoryPart
-    users: int
-    k: int
-    part_size: int
-    """Users a part."""
-
-    def parts(self) -> list[Part]:
-        """All parts, in order."""
-        starts = range(0, self.users, self.part_size)
-        return [
-            Part(number, first, min(first + self.part_size, self.users))
-            for number, first in enumerate(starts)
-        ]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """Where things lie: enough to open a worker in another process."""
-
-    bundle: Path
-    source: Path
-    directory: Path
-    """Of the parts."""
-    k: int
-    history: HistoryPart
-    threads: int
-
-    def open(self) -> "Worker":
-        """Load bundle and histories; raises InputError, BundleError or RequestError."""
-        recommender = Recommender.load(self.bundle, threads=self.threads)
-        population = open_population(recommender, self.source, self.history)
-        return Worker(recommender, population, self.directory, min(self.k, recommender.num_items))
-
-
-@dataclass(frozen=True, slots=True)
-class Worker:
-    """Makes parts from a loaded bundle and opened histories."""
-
-    recommender: Recommender
-    population: Population
-    directory: Path
-    k: int
-
-    def make(self, part: Part) -> PartRecord:
-        """Score and write one part, whole or not at all."""
-        users, histories, at = self.population.slice(part.first, part.last)
-        ranked = self.recommender.rank(histories, k=self.k, at=at)
-        frame = self.recommender.as_frame(users, ranked)
-        path = self.directory / part.file
-        temporary = path.with_suffix(".tmp")
-        frame.write_parquet(temporary)
-        sync(temporary)
-        digest = file_sha256(temporary)
-        temporary.replace(path)
-        sync(self.directory)
-        return PartRecord(part.number, len(users), len(frame), digest)
-
-
-Executor = Callable[[Job, Worker, Sequence[Part]], Iterator[PartRecord]]
-"""Makes parts somewhere, in any order, and yields the record of each when it is finished. The
-worker is the one of this process; others are opened from the job."""
-
-
-def local(job: Job, worker: Worker, parts: Sequence[Part]) -> Iterator[PartRecord]:
-    """One part after the other in this process, each on the threads of the job."""
-    yield from map(worker.make, parts)
+    max_quarantined: int = 0
+    """Parts that may be missing because they could not be made."""
+    limits: tuple[Limit, ...] = ()
+    previous: Path | None = None
+    """The result of an earlier job, to compare with."""
 
 
 def score(
@@ -149,131 +71,149 @@ def score(
     source: Path,
     out: Path,
     *,
-    k: int = 100,
+    question: Question = Question(),  # noqa: B008 (frozen)
     part_size: int = 10_000,
-    history: HistoryPart = "all",
-    executor: Executor = local,
+    executor: Executor | None = None,
+    checks: Checks = Checks(),
 ) -> None:
-    """Write the top k of every user of `source` to `out`, or continue where a kill stopped it.
+    """Answer `question` for every user of `source` into `out`, or continue where a kill stopped.
 
-    source: a `dataset/`, or a Parquet file of events (`user_id`, `item_id`, optionally
-    `timestamp`, `event`; oldest first). history: of a dataset, all events of each user or those
-    before a split. Raises InputError, BundleError or RequestError.
+    source: see `serving.jobs.plan`. part_size: users a part, of a dataset or single file.
+    executor: by default one process a core. Raises InputError, BundleError or RequestError; a
+    result that breaks `checks` is kept hidden, and the same call with other checks publishes it.
     """
-    refuse_existing(out)
     directory = partial_path(out)
-    threads = os.cpu_count() or 1
-    job = Job(
-        bundle=bundle, source=source, directory=directory, k=k, history=history, threads=threads
-    )
+    job = Job(bundle=bundle, directory=directory, question=question)
     worker = job.open()
-    plan = Plan(
-        bundle=worker.recommender.bundle_sha256,
-        source=worker.population.sha256,
-        history=history,
-        users=len(worker.population),
-        k=k,
-        part_size=part_size,
-    )
+    plan = make_plan(worker, source, part_size)
+    if _is_done(out, plan):
+        log.info("%s is there already", out)
+        return
+    refuse_existing(out)
     with lock(out):
-        parts = plan.parts()
-        done = _resume(directory, plan)
+        journal = Journal(directory, plan)
+        done = journal.resume()
+        kept, started = len(done), time.monotonic()
         if done:
-            log.info("%s: keeping %d of %d finished parts", out, len(done), len(parts))
-        waiting = [part for part in parts if part.number not in done]
-        with _progress(plan.users, sum(record.users for record in done.values())) as advance:
-            for record in executor(job, worker, waiting):
-                with (directory / JOURNAL).open("a") as stream:
-                    stream.write(json.dumps(asdict(record)) + "\n")
-                    stream.flush()
-                    os.fsync(stream.fileno())
-                done[record.part] = record
-                advance(record.users)
-        _finish(directory, plan, [done[part.number] for part in parts])
+            log.info("%s: keeping %d of %d finished parts", out, kept, len(plan.parts))
+        failures = _make(job, journal, done, executor or _executor_for(plan))
+        seconds = time.monotonic() - started
+        _write_failures(directory, failures)
+        _refuse_failures(directory, failures, plan, checks)
+        journal.finish(done)
+        made = [done[number] for number in sorted(done)]
+        report = _report(made, kept, seconds) | {"quarantined": [asdict(one) for one in failures]}
+        _judge(worker, directory, report, checks)
+        _seal(directory, plan)
         publish(directory, out)
 
 
-def _resume(directory: Path, plan: Plan) -> dict[int, PartRecord]:
-    """The finished parts that an interrupted call of the same plan left, by number.
-
-    Whatever else lies in `directory` is removed.
-    """
-    wanted = json.dumps(asdict(plan), indent=1, sort_keys=True) + "\n"
-    mark = directory / PLAN
-    if not mark.is_file() or mark.read_text() != wanted:
-        shutil.rmtree(directory, ignore_errors=True)
-        directory.mkdir()
-        mark.write_text(wanted)
-    done = {
-        record.part: record
-        for record in _read_journal(directory / JOURNAL)
-        if record.part < len(plan.parts()) and _is_whole(directory, plan, record)
-    }
-    keep = {PLAN, JOURNAL, *(plan.parts()[number].file for number in done)}
-    for path in directory.iterdir():
-        if path.name not in keep:
-            path.unlink()
-    return done
+def make_plan(worker: Worker, source: Path, part_size: int) -> Plan:
+    """The parts of a source; raises InputError where there is nothing to score."""
+    bundle, question = worker.recommender.bundle_sha256, worker.question
+    if is_dataset(source) or source.is_file():
+        users = len(worker.population(str(source)))
+        digest = dataset_digest(source) if source.is_dir() else file_sha256(source)
+        parts = slices(source, users, part_size)
+    elif source.is_dir() or "*" in source.name:
+        files = shard_files(source)
+        users, digest = -1, files_digest(files)
+        parts = tuple(Part(number, str(path)) for number, path in enumerate(files))
+    else:
+        raise InputError(f"{source} is neither a dataset nor a Parquet file: there is no such path")
+    return Plan(bundle=bundle, source=digest, question=question, parts=parts, users=users)
 
 
-def _read_journal(path: Path) -> Iterator[PartRecord]:
-    for line in path.read_text().splitlines() if path.is_file() else ():
-        try:
-            yield PartRecord(**json.loads(line))
-        except (ValueError, TypeError):
-            return  # the line that was being written at the kill
+def _executor_for(plan: Plan) -> Executor:
+    """A process for every core, but none for work that is done before it would have started."""
+    return local(1 if len(plan.parts) == 1 else None)
 
 
-def _is_whole(directory: Path, plan: Plan, record: PartRecord) -> bool:
-    path = directory / plan.parts()[record.part].file
-    return path.is_file() and file_sha256(path) == record.sha256
+def _is_done(out: Path, plan: Plan) -> bool:
+    """Whether `out` holds the whole result of this plan; raises InputError where it is damaged."""
+    if not (out / SUCCESS).is_file() or not (out / PLAN).is_file():
+        return False
+    if (out / PLAN).read_text() != plan.to_json():
+        return False
+    verify_files(out, read_manifest(out, KIND))
+    return True
 
 
-def _finish(directory: Path, plan: Plan, records: Sequence[PartRecord]) -> None:
-    """Journal in the order of the parts, manifest, mark of success."""
-    lines = "".join(json.dumps(asdict(record)) + "\n" for record in records)
-    sorted_journal = directory / "parts.tmp"
-    sorted_journal.write_text(lines)
-    sorted_journal.replace(directory / JOURNAL)
-    (directory / MANIFEST).unlink(missing_ok=True)
-    (directory / SUCCESS).unlink(missing_ok=True)
-    write_manifest(directory, KIND, asdict(plan), plan.bundle)
-    (directory / SUCCESS).touch()
+def _make(
+    job: Job, journal: Journal, done: dict[int, PartRecord], executor: Executor
+) -> list[Failure]:
+    """Make the parts that are not in `done`, and enter them there; returns those that failed."""
+    failures = []
+    waiting = [part for part in journal.plan.parts if part.number not in done]
+    if not waiting:
+        return []
+    kept = [record.users for record in done.values()]
+    with show_progress(journal.plan, len(kept), sum(kept)) as advance:
+        for outcome in executor(job, waiting):
+            if isinstance(outcome, Failure):
+                failures.append(outcome)
+                log.warning("part %d (%s): %s", outcome.part, outcome.source, outcome.error)
+                advance(0)
+                continue
+            journal.add(outcome)
+            done[outcome.part] = outcome
+            advance(outcome.users)
+    return sorted(failures, key=lambda failure: failure.part)
 
 
-@contextmanager
-def _progress(total: int, done: int) -> Iterator[Callable[[int], None]]:
-    """A bar with users/s on a terminal; elsewhere a log line for about every tenth of the users."""
-    console = Console(stderr=True)
-    started = time.monotonic()
-    if not console.is_terminal:
-        finished = logged = done
+def _write_failures(directory: Path, failures: Sequence[Failure]) -> None:
+    if failures:
+        lines = "".join(json.dumps(asdict(failure)) + "\n" for failure in failures)
+        (directory / QUARANTINE).write_text(lines)
 
-        def report(users: int) -> None:
-            nonlocal finished, logged
-            finished += users
-            if (finished - logged) * LOG_LINES >= total or finished == total:
-                logged = finished
-                speed = (finished - done) / max(time.monotonic() - started, 1e-9)
-                log.info("scored %d of %d users, %.0f users/s", finished, total, speed)
 
-        yield report
+def _refuse_failures(
+    directory: Path, failures: Sequence[Failure], plan: Plan, checks: Checks
+) -> None:
+    if len(failures) <= checks.max_quarantined and len(failures) < len(plan.parts):
         return
-    columns = (
-        TextColumn("scoring"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[speed]:,.0f} users/s"),
-        TimeRemainingColumn(),
+    first = failures[0]
+    if len(plan.parts) == 1:
+        raise InputError(first.error)
+    raise InputError(
+        f"{len(failures)} of {len(plan.parts)} parts could not be made and are listed in "
+        f"{directory / QUARANTINE} (first: part {first.part} of {first.source}: {first.error}); "
+        f"the others are kept: mend the input and give the same command, or allow it by "
+        f"--max-quarantined {len(failures)}"
     )
-    with Progress(*columns, console=console) as bar:
-        task = bar.add_task("users", total=total, completed=done, speed=0.0)
-        scored = 0
 
-        def advance(users: int) -> None:
-            nonlocal scored
-            scored += users
-            speed = scored / max(time.monotonic() - started, 1e-9)
-            bar.update(task, advance=users, speed=speed)
 
-        yield advance
+def _report(made: Sequence[PartRecord], kept: int, seconds: float) -> dict[str, Any]:
+    """Throughput of this call: parts that an earlier one had made do not count."""
+    new = sum(record.users for record in made[kept:])
+    return {
+        "users": sum(record.users for record in made),
+        "rows": sum(record.rows for record in made),
+        "parts": len(made),
+        "parts_kept_from_earlier": kept,
+        "seconds": round(seconds, 3),
+        "users_per_second": round(new / max(seconds, 1e-9), 1),
+    }
+
+
+def _judge(worker: Worker, directory: Path, report: dict[str, Any], checks: Checks) -> None:
+    """Measure the result, write the report, and raise InputError where a limit is broken."""
+    check_users_once(directory)
+    if worker.question.what == "lists":
+        num_items = worker.recommender.num_items
+        report["quality"] = measure(directory, num_items, checks.previous)
+    (directory / REPORT).write_text(json.dumps(report, indent=1, sort_keys=True) + "\n")
+    figures = report.get("quality", {})
+    broken = [said for limit in checks.limits if (said := limit.broken_by(figures))]
+    if broken:
+        raise InputError(
+            f"the result breaks {len(broken)} limit(s): {'; '.join(broken)}. It is kept in "
+            f"{directory}; the same command with other limits publishes it without scoring again"
+        )
+
+
+def _seal(directory: Path, plan: Plan) -> None:
+    for name in (MANIFEST, SUCCESS):
+        (directory / name).unlink(missing_ok=True)
+    write_manifest(directory, KIND, dict(plan.summary()), plan.bundle)
+    (directory / SUCCESS).touch()

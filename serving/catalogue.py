@@ -35,6 +35,7 @@ class Catalogue:
         self.num_items = len(raw_ids)
         self.raw_type = int if schema.raw_item_type == "int" else str
         self.raw_ids: list[RawId] = ["", *raw_ids] if self.raw_type is str else [0, *raw_ids]
+        self.raw_series = pl.Series("item_id", self.raw_ids)
         """By dense id; element 0 is padding."""
         self.dense = {raw: item for item, raw in enumerate(raw_ids, 1)}
         self._columns = columns

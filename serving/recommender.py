@@ -90,6 +90,11 @@ class Recommender:
         return self._pipeline.names
 
     @property
+    def raw_item_ids(self) -> pl.Series:
+        """(N + 1,) raw id of each dense id; element 0 stands for no item."""
+        return self._catalogue.raw_series
+
+    @property
     def pipeline(self) -> Pipeline:
         """The inner path, for measurements."""
         return self._pipeline

@@ -41,6 +41,8 @@ class FrameRequest:
     users: pl.Series
     histories: Histories
     at: Ints
+    unknown: Ints
+    """(U,) events of each user left out because the bundle does not know their item."""
 
 
 class RequestReader:
@@ -117,7 +119,7 @@ class RequestReader:
         for name in ("user_id", "item_id"):
             if name not in schema:
                 raise RequestError(f"the frame lacks {name}: it has {list(schema)}")
-        raw = pl.Series("item_id", self._catalogue.raw_ids[1:])
+        raw = self._catalogue.raw_series[1:]
         both_text = schema["item_id"] == pl.String and raw.dtype == pl.String
         if not (both_text or (schema["item_id"].is_integer() and raw.dtype.is_integer())):
             raise RequestError(
@@ -136,6 +138,7 @@ class RequestReader:
             .group_by("user_id", maintain_order=True)
             .agg(
                 pl.col("item", "timestamp", "event").filter(pl.col("item").is_not_null()),
+                unknown=pl.col("item").is_null().sum(),
                 last=pl.col("timestamp").last(),
                 unsorted=(pl.col("timestamp").diff() < 0).any(),
             )
@@ -156,7 +159,8 @@ class RequestReader:
         histories = Histories(flat("item"), flat("timestamp"), flat("event"), starts, ends)
         dated = "timestamp" in frame.schema
         at = grouped["last"].to_numpy() if dated else np.full(len(grouped), self._cutoff)
-        return FrameRequest(grouped["user_id"], histories, at)
+        unknown = grouped["unknown"].to_numpy().astype(np.int64)
+        return FrameRequest(grouped["user_id"], histories, at, unknown)
 
     def _frame_timestamps(self, frame: pl.DataFrame) -> pl.Expr:
         kind = frame.schema.get("timestamp")

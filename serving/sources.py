@@ -72,7 +72,7 @@ class ModelSource:
         item_table: Mapping[str, NDArray],
     ) -> None:
         self.name, self.candidates = spec.name, spec.candidates
-        self.inputs, self.max_len = spec.inputs, spec.max_len
+        self.inputs, self.max_len, self.dim = spec.inputs, spec.max_len, spec.dim
         self.graph = graph
         self._outputs = [node.name for node in graph.get_outputs()]
         self._item_table = item_table

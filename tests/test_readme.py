@@ -20,6 +20,7 @@ PACKAGES = (
     "recsys/training",
     "recsys/export",
     "serving",
+    "serving/jobs",
     "offline_eval",
 )
 

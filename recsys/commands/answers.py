@@ -1,11 +1,11 @@
-"""Verbs that ask a bundle: recommendations for one history, and for every user."""
+"""The verb that asks a bundle for one person: recommend."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from recsys.commands.arguments import Bundle, Out
+from recsys.commands.arguments import Bundle
 
 app = typer.Typer()
 
@@ -35,26 +35,3 @@ def recommend(
         recommend_user(bundle, dataset, user, k)
     else:
         recommend_items(bundle, items or [], k)
-
-
-@app.command()
-def score(
-    bundle: Bundle,
-    out: Out,
-    dataset: Annotated[Path | None, typer.Option(help="Score all users of this dataset.")] = None,
-    events: Annotated[
-        Path | None,
-        typer.Option(help="Or of this Parquet: user_id, item_id and, if known, timestamp, event."),
-    ] = None,
-    k: Annotated[int, typer.Option("-k", "--k", min=1, help="Items per user.")] = 100,
-    part_size: Annotated[int, typer.Option(min=1, help="Users per output part.")] = 10_000,
-) -> None:
-    """Write the top k of every user as Parquet parts. Interrupted? The same command continues."""
-    if (dataset is None) == (events is None):
-        raise typer.BadParameter("give either --dataset or --events")
-    from serving.batch import score as score_users
-
-    source = dataset if dataset is not None else events
-    assert source is not None
-    score_users(bundle, source, out, k=k, part_size=part_size)
-    typer.echo(f"scores  {out}")

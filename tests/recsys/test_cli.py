@@ -17,7 +17,21 @@ OPTIONS = {
     "export": {"config", "--dataset", "--out", "--run"},
     "evaluate": {"bundle", "--dataset", "--out", "--config", "--split"},
     "recommend": {"bundle", "items", "--user", "--dataset", "-k", "--k"},
-    "score": {"bundle", "--out", "--dataset", "--events", "-k", "--k", "--part-size"},
+    "score": {
+        "bundle",
+        "source",
+        "--out",
+        "--what",
+        "-k",
+        "--k",
+        "--history",
+        "--part-size",
+        "--processes",
+        "--ray",
+        "--previous",
+        "--max-quarantined",
+        "--require",
+    },
     "publish": {"bundle", "--registry", "--sign", "--canary", "--keep"},
     "rollback": {"--registry", "--to"},
     "releases": {"--registry"},
@@ -96,8 +110,8 @@ def test_options_that_exclude_each_other_are_refused(tmp_path: Path) -> None:
     for arguments in (
         ["recommend", tmp_path, "--user", "ada"],
         ["recommend", tmp_path, "1", "--user", "ada", "--dataset", tmp_path],
-        ["score", tmp_path, "--out", tmp_path / "out"],
-        ["score", tmp_path, "--out", tmp_path / "o", "--dataset", tmp_path, "--events", tmp_path],
+        ["score", tmp_path, tmp_path, "--out", tmp_path / "o", "--ray", "local", "--processes", 2],
+        ["score", tmp_path, tmp_path, "--out", tmp_path / "o", "--require", "beauty >= 1"],
     ):
         result = recsys(*arguments)
         assert result.returncode == 2

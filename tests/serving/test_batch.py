@@ -1,11 +1,13 @@
 """Batch scoring: the same answers as single requests, and nothing lost or changed by a kill."""
 
+import json
 import os
 import random
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +17,44 @@ import pytest
 
 from features.errors import InputError
 from features.stage import partial_path, read_manifest, verify_files
-from serving.batch import JOURNAL, SUCCESS, score
+from serving.batch import QUARANTINE, REPORT, SUCCESS, Checks, score
 from serving.errors import RequestError
+from serving.jobs.executors import Outcome, local
+from serving.jobs.journal import JOURNAL
+from serving.jobs.plan import Part, Question, What
+from serving.jobs.quality import Limit
+from serving.jobs.worker import Job
 from serving.recommender import Recommender
 
 ROOT = Path(__file__).parents[2]
+HERE = local(1)
+"""In this process: quick, and a test can look in."""
 
 
-def write_events(path: Path, users: int, *, seed: int = 0) -> pl.DataFrame:
+def ask(
+    bundle: Path,
+    source: Path,
+    out: Path,
+    *,
+    k: int = 5,
+    part_size: int = 10,
+    executor: Any = HERE,
+    what: What = "lists",
+    checks: Checks | None = None,
+) -> None:
+    score(
+        bundle, source, out, question=Question(what=what, k=k), part_size=part_size,
+        executor=executor, checks=checks or Checks(),
+    )  # fmt: skip
+
+
+def write_events(path: Path, users: int, *, seed: int = 0, first: int = 0) -> pl.DataFrame:
     rng = np.random.default_rng(seed)
     lengths = rng.integers(1, 8, users)
     total = int(lengths.sum())
     frame = pl.DataFrame(
         {
-            "user_id": np.repeat(np.arange(users), lengths),
+            "user_id": np.repeat(np.arange(first, first + users), lengths),
             "item_id": rng.integers(1, 63, total) * 10,  # 610 and 620 are unknown
             "timestamp": np.arange(total),
         }
@@ -38,34 +64,176 @@ def write_events(path: Path, users: int, *, seed: int = 0) -> pl.DataFrame:
 
 
 def contents(directory: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in directory.iterdir()}
+    """What must not depend on when or how often a job was interrupted: all but its times."""
+    timed = {REPORT, "manifest.json"}
+    return {p.name: p.read_bytes() for p in directory.iterdir() if p.name not in timed}
 
 
-def test_scores_are_those_of_single_requests(toy: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("what", ["lists", "rows"])
+def test_scores_are_those_of_single_requests(toy: Any, tmp_path: Path, what: What) -> None:
     frame = write_events(tmp_path / "events.parquet", 95)
-    score(toy.path, tmp_path / "events.parquet", tmp_path / "scores", k=6, part_size=20)
     out = tmp_path / "scores"
+    ask(toy.path, tmp_path / "events.parquet", out, k=6, part_size=20, what=what)
     assert sorted(path.name for path in out.glob("part-*")) == [
         f"part-0000{number}.parquet" for number in range(5)
     ]
     verify_files(out, read_manifest(out, "scores"))
     assert (out / SUCCESS).exists()
     scores = pl.read_parquet(out / "part-*.parquet")
+    if what == "rows":
+        scores = scores.group_by("user_id", maintain_order=True).agg(
+            item_ids="item_id", sources="source"
+        )
     recommender = Recommender.load(toy.path)
-    assert scores["user_id"].unique(maintain_order=True).to_list() == list(range(95))
-    for (user,), mine in scores.group_by("user_id"):
-        history = frame.filter(pl.col("user_id") == user)["item_id"].to_list()
+    assert scores["user_id"].to_list() == list(range(95))
+    for mine in scores.rows(named=True):
+        history = frame.filter(pl.col("user_id") == mine["user_id"])["item_id"].to_list()
         expected = recommender.recommend(history, k=6)
-        assert mine["item_id"].to_list() == [item.item_id for item in expected.items]
-        assert mine["source"].to_list() == [item.source for item in expected.items]
+        assert mine["item_ids"] == [item.item_id for item in expected.items]
+        assert mine["sources"] == [item.source for item in expected.items]
+        if what == "lists":
+            assert mine["degraded"] == ",".join(expected.degraded)
+            assert mine["scores"] == pytest.approx([item.score for item in expected.items])
+
+
+def test_vectors_are_those_of_the_encoder(toy: Any, tmp_path: Path) -> None:
+    frame = write_events(tmp_path / "events.parquet", 40)
+    ask(toy.path, tmp_path / "events.parquet", tmp_path / "out", what="vectors")
+    found = pl.read_parquet(tmp_path / "out" / "part-*.parquet")
+    assert found["user_id"].to_list() == list(range(40))
+    for user, vector in found.iter_rows():
+        history = frame.filter(pl.col("user_id") == user)["item_id"].to_numpy() // 10
+        known = history[history <= 60]
+        if not len(known):
+            assert vector is None
+            continue
+        exact = toy.vectors.astype(np.float32)[known[-20:]].sum(axis=0)
+        np.testing.assert_allclose(vector, exact, rtol=1e-5, atol=1e-5)
+
+
+def test_a_bundle_without_a_model_has_no_vectors(make_toy: Any, tmp_path: Path) -> None:
+    toy = make_toy(tmp_path / "bundle", sources=("popularity",))
+    write_events(tmp_path / "events.parquet", 4)
+    with pytest.raises(Exception, match="has no neural source"):
+        ask(toy.path, tmp_path / "events.parquet", tmp_path / "out", what="vectors")
+
+
+def test_contexts_are_answered_like_events_and_empty_ones_too(toy: Any, tmp_path: Path) -> None:
+    events = write_events(tmp_path / "events.parquet", 30)
+    ask(toy.path, tmp_path / "events.parquet", tmp_path / "by-events")
+    contexts = events.group_by("user_id", maintain_order=True).agg(
+        history="item_id", timestamps="timestamp"
+    )
+    new = pl.DataFrame({"user_id": [77], "history": [[]], "timestamps": [[]]}, contexts.schema)
+    pl.concat([contexts[:10], new, contexts[10:]]).write_parquet(tmp_path / "contexts.parquet")
+    ask(toy.path, tmp_path / "contexts.parquet", tmp_path / "by-contexts")
+    answers = pl.read_parquet(tmp_path / "by-contexts" / "part-*.parquet")
+    stranger = answers.row(10, named=True)
+    assert (stranger["user_id"], stranger["degraded"]) == (77, "no_history")
+    assert stranger["item_ids"] == [
+        item.item_id for item in Recommender.load(toy.path).recommend([], k=5).items
+    ]
+    others = answers.filter(pl.col("user_id") != 77)
+    assert others.equals(pl.read_parquet(tmp_path / "by-events" / "part-*.parquet"))
+
+
+BAD_CONTEXTS = {
+    "no user_id": (pl.DataFrame({"history": [[10]]}), "lack user_id"),
+    "no lists": (pl.DataFrame({"user_id": [1], "history": [10]}), "must be lists"),
+    "nulls": (pl.DataFrame({"user_id": [1, 2], "history": [[10], None]}), "hold nulls"),
+    "a user twice": (pl.DataFrame({"user_id": [1, 1], "history": [[10], [20]]}), "repeat a user"),
+    "other lengths": (
+        pl.DataFrame({"user_id": [1], "history": [[10, 20]], "timestamps": [[5]]}),
+        "another length of timestamps",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_CONTEXTS)
+def test_contexts_that_make_no_sense_are_refused(case: str, toy: Any, tmp_path: Path) -> None:
+    frame, message = BAD_CONTEXTS[case]
+    frame.write_parquet(tmp_path / "contexts.parquet")
+    with pytest.raises(RequestError, match=message):
+        ask(toy.path, tmp_path / "contexts.parquet", tmp_path / "out")
+
+
+def write_shards(folder: Path, count: int, users: int) -> pl.DataFrame:
+    folder.mkdir()
+    return pl.concat(
+        write_events(folder / f"shard-{n}.parquet", users, seed=n, first=n * users)
+        for n in range(count)
+    )
+
+
+def test_a_folder_of_shards_is_answered_file_by_file(toy: Any, tmp_path: Path) -> None:
+    everybody = write_shards(tmp_path / "shards", 4, 25)
+    (tmp_path / "shards" / "_SUCCESS").touch()
+    everybody.write_parquet(tmp_path / "one.parquet")
+    ask(toy.path, tmp_path / "shards", tmp_path / "a")
+    ask(toy.path, tmp_path / "shards" / "shard-*.parquet", tmp_path / "b")
+    ask(toy.path, tmp_path / "one.parquet", tmp_path / "c", part_size=25)
+    a, b, c = (pl.read_parquet(sorted((tmp_path / name).glob("part-*.parquet"))) for name in "abc")
+    assert a.equals(b)
+    assert a.equals(c)
+    assert json.loads((tmp_path / "a" / REPORT).read_text())["users"] == 100
+
+
+def test_a_user_in_two_shards_is_found(toy: Any, tmp_path: Path) -> None:
+    write_shards(tmp_path / "shards", 3, 25)
+    write_events(tmp_path / "shards" / "shard-9.parquet", 5, first=30)
+    with pytest.raises(InputError, match=r"5 users stand in several shards, the first is 30 in"):
+        ask(toy.path, tmp_path / "shards", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_bad_shard_is_set_aside_and_the_others_kept(toy: Any, tmp_path: Path) -> None:
+    shards, out = tmp_path / "shards", tmp_path / "out"
+    write_shards(shards, 4, 25)
+    good = (shards / "shard-2.parquet").read_bytes()
+    (shards / "shard-2.parquet").write_bytes(good[: len(good) // 2])
+    with pytest.raises(InputError, match=r"1 of 4 parts could not be made .*shard-2.parquet"):
+        ask(toy.path, shards, out)
+    partial = partial_path(out)
+    (failure,) = map(json.loads, (partial / QUARANTINE).read_text().splitlines())
+    assert failure["part"] == 2
+    assert not out.exists()
+    ask(toy.path, shards, out, checks=Checks(max_quarantined=1))
+    assert pl.read_parquet(out / "part-*.parquet")["user_id"].n_unique() == 75
+    assert json.loads((out / REPORT).read_text())["parts_kept_from_earlier"] == 3
+    (shards / "shard-2.parquet").write_bytes(good)
+    ask(toy.path, shards, tmp_path / "whole")
+    assert pl.read_parquet(tmp_path / "whole" / "part-*.parquet")["user_id"].n_unique() == 100
+
+
+def test_a_finished_job_is_not_done_again(toy: Any, tmp_path: Path) -> None:
+    events, out = tmp_path / "events.parquet", tmp_path / "scores"
+    write_events(events, 40)
+    ask(toy.path, events, out)
+    before = {path: path.stat().st_mtime_ns for path in out.iterdir()}
+    ask(toy.path, events, out, executor=stop_after(0))
+    assert {path: path.stat().st_mtime_ns for path in out.iterdir()} == before
+    with pytest.raises(InputError, match="exists"):
+        ask(toy.path, events, out, k=7)
+
+
+def test_a_result_that_breaks_a_limit_is_not_published(toy: Any, tmp_path: Path) -> None:
+    events, out = tmp_path / "events.parquet", tmp_path / "scores"
+    write_events(events, 60)
+    strict = Checks(limits=(Limit.parse("coverage >= 1.1"), Limit.parse("empty_share<=0")))
+    with pytest.raises(InputError, match=r"breaks 1 limit\(s\): coverage is .*at least 1.1"):
+        ask(toy.path, events, out, checks=strict)
+    assert not out.exists()
+    ask(toy.path, events, out, executor=stop_after(0))  # publishes without making a part again
+    assert (out / SUCCESS).exists()
 
 
 def run_until_killed(bundle: Path, events: Path, out: Path, seconds: float | None) -> bool:
     """Score in a process of its own; True where it ended by itself."""
     code = (
         "import sys; from pathlib import Path; from serving.batch import score\n"
+        "from serving.jobs.executors import local; from serving.jobs.plan import Question\n"
         "print('go', flush=True)\n"
-        "score(*map(Path, sys.argv[1:4]), k=5, part_size=25)"
+        "score(*map(Path, sys.argv[1:4]), question=Question(k=5), part_size=25, executor=local(1))"
     )
     command = [sys.executable, "-c", code, str(bundle), str(events), str(out)]
     process = subprocess.Popen(
@@ -84,7 +252,7 @@ def check_kills(toy: Any, tmp_path: Path, kills: int) -> None:
     events, out = tmp_path / "events.parquet", tmp_path / "scores"
     write_events(events, 1_500)
     started = time.monotonic()
-    score(toy.path, events, tmp_path / "undisturbed", k=5, part_size=25)
+    ask(toy.path, events, tmp_path / "undisturbed", k=5, part_size=25)
     duration = time.monotonic() - started
     draw = random.Random(0)
     interrupted = 0
@@ -119,11 +287,11 @@ class StoppedError(Exception):
 
 
 def stop_after(parts: int) -> Any:
-    def run(job: Any, worker: Any, waiting: Any) -> Any:
-        for number, part in enumerate(waiting):
+    def run(job: Job, waiting: Sequence[Part]) -> Iterator[Outcome]:
+        for number, outcome in enumerate(HERE(job, waiting)):
             if number == parts:
                 raise StoppedError
-            yield worker.make(part)
+            yield outcome
 
     return run
 
@@ -131,9 +299,9 @@ def stop_after(parts: int) -> Any:
 def test_finished_parts_are_kept_unless_they_changed(toy: Any, tmp_path: Path) -> None:
     events, out = tmp_path / "events.parquet", tmp_path / "scores"
     write_events(events, 100)
-    score(toy.path, events, tmp_path / "undisturbed", k=5, part_size=10)
+    ask(toy.path, events, tmp_path / "undisturbed", k=5, part_size=10)
     with pytest.raises(StoppedError):
-        score(toy.path, events, out, k=5, part_size=10, executor=stop_after(6))
+        ask(toy.path, events, out, k=5, part_size=10, executor=stop_after(6))
     assert not out.exists()
     partial = partial_path(out)
     with (partial / JOURNAL).open("a") as journal:
@@ -144,12 +312,11 @@ def test_finished_parts_are_kept_unless_they_changed(toy: Any, tmp_path: Path) -
     (partial / "part-00009.tmp").touch()
     made = []
 
-    def watched(job: Any, worker: Any, waiting: Any) -> Any:
-        for part in waiting:
-            made.append(part.number)
-            yield worker.make(part)
+    def watched(job: Job, waiting: Sequence[Part]) -> Iterator[Outcome]:
+        made.extend(part.number for part in waiting)
+        yield from HERE(job, waiting)
 
-    score(toy.path, events, out, k=5, part_size=10, executor=watched)
+    ask(toy.path, events, out, k=5, part_size=10, executor=watched)
     assert made == [2, 4, 6, 7, 8, 9]
     assert contents(out) == contents(tmp_path / "undisturbed")
 
@@ -158,29 +325,29 @@ def test_another_question_does_not_continue_the_old_answer(toy: Any, tmp_path: P
     events, out = tmp_path / "events.parquet", tmp_path / "scores"
     write_events(events, 40)
     with pytest.raises(StoppedError):
-        score(toy.path, events, out, k=5, part_size=10, executor=stop_after(2))
-    score(toy.path, events, out, k=3, part_size=10)
-    assert pl.read_parquet(out / "part-*.parquet")["rank"].max() == 3
+        ask(toy.path, events, out, k=5, part_size=10, executor=stop_after(2))
+    ask(toy.path, events, out, k=3, part_size=10)
+    assert pl.read_parquet(out / "part-*.parquet")["item_ids"].list.len().max() == 3
 
 
 def test_what_cannot_be_scored_is_refused_in_one_sentence(toy: Any, tmp_path: Path) -> None:
     events, out = tmp_path / "events.parquet", tmp_path / "scores"
     with pytest.raises(InputError, match="neither a dataset nor a Parquet"):
-        score(toy.path, tmp_path / "nothing.parquet", out)
+        ask(toy.path, tmp_path / "nothing.parquet", out)
     (tmp_path / "text.parquet").write_text("user_id,item_id\n1,10\n")
     with pytest.raises(InputError, match="neither a dataset nor a Parquet"):
-        score(toy.path, tmp_path / "text.parquet", out)
+        ask(toy.path, tmp_path / "text.parquet", out)
     frame = write_events(events, 5)
     frame.head(0).write_parquet(events)
     with pytest.raises(InputError, match="holds no users"):
-        score(toy.path, events, out)
+        ask(toy.path, events, out)
     frame.drop("item_id").write_parquet(events)
     with pytest.raises(RequestError, match="lacks item_id"):
-        score(toy.path, events, out)
+        ask(toy.path, events, out)
     frame.reverse().write_parquet(events)
     with pytest.raises(RequestError, match="not oldest first"):
-        score(toy.path, events, out)
+        ask(toy.path, events, out)
     frame.write_parquet(events)
     out.mkdir()
     with pytest.raises(InputError, match="exists"):
-        score(toy.path, events, out)
+        ask(toy.path, events, out)

@@ -16,6 +16,8 @@ from features.store import Dataset
 from recsys.export.bundle import export
 from recsys.export.config import ExportConfig
 from serving.batch import score
+from serving.jobs.executors import local
+from serving.jobs.plan import Question
 from serving.recommender import Recommender
 
 
@@ -31,7 +33,8 @@ def test_users_of_a_dataset_are_scored_from_their_histories(
     inputs: Any, bundle: Path, tmp_path: Path, history: Any
 ) -> None:
     out = tmp_path / "scores"
-    score(bundle, inputs.dataset, out, k=5, part_size=64, history=history)
+    question = Question(what="rows", k=5, history=history)
+    score(bundle, inputs.dataset, out, question=question, part_size=64, executor=local(1))
     scores = pl.read_parquet(out / "part-*.parquet")
     data = Dataset.open(inputs.dataset)
     users, items = data.vocabulary("user").to_pylist(), data.vocabulary("item").to_pylist()

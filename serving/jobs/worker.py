@@ -1,0 +1,74 @@
+"""Makes parts from a loaded bundle: read, answer, check, write to a temporary name, rename."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from features.errors import InputError
+from features.stage import file_sha256, sync
+from serving.jobs.journal import PartRecord
+from serving.jobs.outputs import answer, check_question, count_users
+from serving.jobs.plan import Part, Question
+from serving.jobs.population import Population, open_population
+from serving.recommender import Recommender
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """Where things lie and what is asked: enough to open a worker in another process."""
+
+    bundle: Path
+    directory: Path
+    """Of the parts."""
+    question: Question
+    threads: int = 1
+
+    def open(self) -> "Worker":
+        """Load the bundle; raises BundleError."""
+        recommender = Recommender.load(self.bundle, threads=self.threads)
+        check_question(recommender, self.question)
+        return Worker(recommender, self.directory, self.question)
+
+
+@dataclass(slots=True)
+class Worker:
+    """Makes parts, one at a time; keeps the source it read last."""
+
+    recommender: Recommender
+    directory: Path
+    question: Question
+    _opened: tuple[str, Population] | None = field(default=None)
+
+    def population(self, source: str) -> Population:
+        """The users of a source; raises InputError or RequestError."""
+        if self._opened is None or self._opened[0] != source:
+            self._opened = None  # before the next one is read: never two in memory
+            found = open_population(self.recommender, Path(source), self.question.history)
+            self._opened = source, found
+        return self._opened[1]
+
+    def make(self, part: Part) -> PartRecord:
+        """Answer and write one part, whole or not at all.
+
+        Raises InputError or RequestError for input that cannot be answered.
+        """
+        asked = self.population(part.source).slice(part.first, part.last)
+        frame = answer(self.recommender, self.question, asked)
+        answered = count_users(self.question, frame)
+        if answered != len(asked):
+            raise InputError(
+                f"{part.source}: {len(asked)} users were asked, {answered} answered: not written"
+            )
+        digest = write_whole(self.directory / part.file, frame.write_parquet)
+        return PartRecord(part.number, len(asked), len(frame), digest)
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> str:
+    """Let `write` fill a temporary sibling, then sync and rename it; returns its sha256."""
+    temporary = path.with_suffix(".tmp")
+    write(temporary)
+    sync(temporary)
+    digest = file_sha256(temporary)
+    temporary.replace(path)
+    sync(path.parent)
+    return digest
