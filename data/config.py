@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
+from data.life_config import LifeFiles, LifeStudy, MedsFiles
 from features.layout import Kind
 
 STRICT = ConfigDict(extra="forbid")
@@ -173,4 +174,7 @@ class LogFiles:
             )
 
 
-DataConfig = Annotated[Synthetic | MovieLens | PublicData | LogFiles, Field(discriminator="source")]
+DataConfig = Annotated[
+    Synthetic | MovieLens | PublicData | LogFiles | LifeFiles | MedsFiles | LifeStudy,
+    Field(discriminator="source"),
+]

@@ -2,6 +2,7 @@
 
     [data]      where events, items and users come from       data.config
     [features]  what is kept, how it is split and encoded     features.config
+    [life]      events as documents, cases and labels: for outcome models, in place of [features]
     [model]     name = "sasrec" and the model's own sizes     recsys.models
     [train]     the optimisation                              recsys.training.config
     [export]    candidate sources, ranker, policy             recsys.export.config
@@ -21,6 +22,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from data.config import DataConfig
 from features.config import FeatureConfig
 from features.errors import InputError
+from features.life_config import LifeConfig
 from recsys.export.config import ExportConfig
 from recsys.training.config import TrainConfig
 
@@ -36,6 +38,8 @@ class EvaluateConfig:
     ks: tuple[int, ...] = (1, 5, 10, 20)
     """Cut-offs, in items."""
     baselines: tuple[str, ...] = ("popularity", "recent_popularity", "item_knn", "ials", "ease")
+    outcome_baselines: tuple[str, ...] = ("prevalence", "life_table", "logistic", "lightgbm")
+    """Of bundles that predict outcomes."""
     resamples: int = 1_000
     """Bootstrap resamples of the users behind every interval."""
     seed: int = 0
@@ -49,6 +53,8 @@ class RunConfig:
 
     data: DataConfig
     features: FeatureConfig = field(default_factory=FeatureConfig)
+    life: LifeConfig | None = None
+    """Given: the dataset is one of lives, and the model predicts outcomes."""
     model: Mapping[str, Any] | None = None
     """`name` and the fields of that model's config; None exports without a neural source."""
     train: TrainConfig = field(default_factory=TrainConfig)

@@ -45,6 +45,18 @@ class Workspace:
         return self.root / stage
 
 
+def features_stage(config: RunConfig, events: Path, out: Path) -> None:
+    """Encode events for training: a dataset of lives where the config has a [life] section."""
+    if config.life is not None:
+        from features.life_build import build_lives  # noqa: PLC0415 - Polars loads where it works
+
+        build_lives(events, config.life, out)
+    else:
+        from features.build import build_dataset  # noqa: PLC0415
+
+        build_dataset(events, config.features, out)
+
+
 def train_stage(config: RunConfig, dataset: Path, out: Path) -> "TrainResult":
     """Train the config's model on a dataset; raises InputError when the config names none."""
     from recsys.training.run import train  # noqa: PLC0415 - torch loads only where it trains
@@ -56,6 +68,20 @@ def train_stage(config: RunConfig, dataset: Path, out: Path) -> "TrainResult":
     if not isinstance(name, str):
         raise InputError('[model] has no name: write, for instance, name = "sasrec"')
     return train(name, fields, config.train, dataset, out)
+
+
+def export_stage(config: RunConfig, run: Path | None, dataset: Path, out: Path) -> None:
+    """Write a bundle: of an outcome model where the config has a [life] section."""
+    if config.life is None:
+        from recsys.export.bundle import export  # noqa: PLC0415 - torch loads where it works
+
+        export(run, dataset, config.export, out)
+        return
+    if run is None:
+        raise InputError("a bundle that predicts outcomes needs a trained model: give --run")
+    from recsys.export.outcomes import export_outcomes  # noqa: PLC0415
+
+    export_outcomes(run, dataset, config.export, out)
 
 
 def evaluate_stage(
@@ -84,11 +110,27 @@ def evaluate_stage(
     )
 
 
+def holds_lives(dataset: Path) -> bool:
+    """Whether a directory is a dataset of lives; anything else is left to who reads it."""
+    with suppress(InputError):
+        return read_manifest(dataset, "lives").kind == "lives"
+    return False
+
+
+def outcome_report_stage(
+    bundle: Path, lives: Path, out: Path, settings: EvaluateConfig, *, split: Split = "test"
+) -> None:
+    """Measure a bundle that predicts outcomes, beside simpler models, and print the table."""
+    from recsys.evaluate_outcomes import evaluate_outcomes  # noqa: PLC0415 - loads lightgbm
+
+    names = settings.outcome_baselines
+    sizes = {"resamples": settings.resamples, "seed": settings.seed}
+    evaluate_outcomes(bundle, lives, out, split=split, baselines=names, **sizes)
+
+
 def run_pipeline(path: Path, root: Path, say: Say) -> None:
     """Run every stage of the config at `path` that `root` does not hold yet."""
     from data.build import build_events  # noqa: PLC0415 - Polars loads only when it works
-    from features.build import build_dataset  # noqa: PLC0415
-    from recsys.export.bundle import export  # noqa: PLC0415
 
     config = read_config(path)
     at = Workspace(root)
@@ -97,17 +139,23 @@ def run_pipeline(path: Path, root: Path, say: Say) -> None:
     if not _kept(events, "events", ("source", config.data), "", say):
         _timed(say, "events", events, lambda: build_events(config.data, events))
     parent = read_manifest(events, "events").sha256
-    if not _kept(dataset, "dataset", ("features", config.features), parent, say):
-        _timed(say, "dataset", dataset, lambda: build_dataset(events, config.features, dataset))
-    parent = read_manifest(dataset, "dataset").sha256
+    kind = "dataset" if config.life is None else "lives"
+    section = ("features", config.features) if config.life is None else ("life", config.life)
+    if not _kept(dataset, kind, section, parent, say):
+        _timed(say, "dataset", dataset, lambda: features_stage(config, events, dataset))
+    parent = read_manifest(dataset, kind).sha256
     run = at / "run" if config.model is not None else None
     if run is not None and not _kept(run, "run", ("train", config.train), parent, say):
         _timed(say, "run", run, lambda: train_stage(config, dataset, run))
     if not _kept_bundle(bundle, config.export, parent, say):
-        _timed(say, "bundle", bundle, lambda: export(run, dataset, config.export, bundle))
+        _timed(say, "bundle", bundle, lambda: export_stage(config, run, dataset, bundle))
     report = at / "report"
     if report.exists():
         say(f"report   {report} is there already")
+        return
+    if config.life is not None:
+        measure = lambda: outcome_report_stage(bundle, dataset, report, config.evaluate)  # noqa: E731
+        _timed(say, "report", report, measure)
         return
     ceiling = events / CEILING
     _timed(
@@ -158,10 +206,10 @@ def _refuse_other(out: Path, found: Any, wanted: Any) -> None:
 
     A key that an older release did not know takes its default. Names the first difference.
     """
-    expected = json.loads(json.dumps(asdict(wanted)))
+    expected = json.loads(json.dumps(asdict(wanted), default=str))  # dates
     with suppress(ValidationError):  # of another kind altogether: the comparison says which
         section = TypeAdapter[Any](type(wanted)).validate_python(found)
-        found = json.loads(json.dumps(asdict(section)))
+        found = json.loads(json.dumps(asdict(section), default=str))
     if found != expected:
         raise InputError(
             f"{out} was made by another config (found {_first_difference(found, expected)}): "

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from serving.calibration import Calibration
 from serving.policy_spec import PolicySpec
 
 FORMAT_VERSION = 1
@@ -113,6 +114,38 @@ class Golden(Strict):
     scores: tuple[float, ...]
 
 
+class GoldenOutcome(Strict):
+    """An encoded document and its calibrated probabilities at export."""
+
+    tokens: tuple[int, ...]
+    days: tuple[float, ...]
+    ages: tuple[float, ...]
+    segments: tuple[int, ...]
+    expected: tuple[float, ...]
+
+
+class OutcomeSpec(Strict):
+    """An outcome model: an ONNX graph from a person's document to probabilities and a vector."""
+
+    model: str
+    """Name in recsys.models.MODELS, for the record."""
+    graph: str
+    """Two outputs: (B, P) probabilities before calibration, (B, D) person vectors, float32."""
+    schema_file: str
+    """`life.json`: tokens, clocks, outcomes."""
+    items: str = ""
+    """Parquet of item_id and the item columns that events take from it; empty: none."""
+    inputs: tuple[str, ...]
+    """Input names of `features.life_encode`, in the order of the graph."""
+    max_len: int
+    """Longest document the graph takes, in tokens."""
+    dim: int
+    """Width of a person's vector."""
+    calibration: tuple[Calibration, ...]
+    """One an outcome, in the schema's order."""
+    golden: tuple[GoldenOutcome, ...] = ()
+
+
 class Manifest(Strict):
     """Everything a reader may rely on."""
 
@@ -125,6 +158,8 @@ class Manifest(Strict):
     sources: tuple[SourceSpec, ...]
     """In order of priority: an item proposed twice belongs to the first."""
     ranker: RankerSpec | None = None
+    outcomes: OutcomeSpec | None = None
+    """Set where the bundle predicts outcomes; it then has no sources and no items."""
     policy: PolicySpec = PolicySpec()
     parity: tuple[Parity, ...] = ()
     index_recall: tuple[IndexRecall, ...] = ()
@@ -140,6 +175,9 @@ class Manifest(Strict):
     def part_files(self) -> set[str]:
         """Files that sources and ranker are read from."""
         names = {self.ranker.graph} if self.ranker else set()
+        if self.outcomes:
+            names |= {self.outcomes.graph, self.outcomes.schema_file}
+            names |= {self.outcomes.items} - {""}
         for spec in self.sources:
             match spec:
                 case ModelSpec():

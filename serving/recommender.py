@@ -46,6 +46,11 @@ class Recommender:
     def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
         """From files that are known to be whole; everyone but the export uses `load`."""
         directory, manifest = bundle.path, bundle.manifest
+        if manifest.outcomes is not None:
+            raise BundleError(
+                f"{directory} predicts outcomes of persons and recommends nothing: load it with "
+                f"serving.outcomes.OutcomePredictor"
+            )
         try:
             schema = DatasetSchema.read(directory)
             item_table = to_arrays(read_table(directory / ITEMS))

@@ -24,8 +24,9 @@ def evaluate(
 ) -> None:
     """Measure a bundle over a split, with intervals and baselines, and write a report."""
     from recsys.config import EvaluateConfig, read_config
-    from recsys.pipeline import evaluate_stage
+    from recsys.pipeline import evaluate_stage, holds_lives, outcome_report_stage
 
     settings = read_config(config).evaluate if config else EvaluateConfig()
-    evaluate_stage(bundle, dataset, out, settings, split=split)
+    measure = outcome_report_stage if holds_lives(dataset) else evaluate_stage
+    measure(bundle, dataset, out, settings, split=split)
     typer.echo(f"report  {out / 'report.html'}")

@@ -27,10 +27,10 @@ def features(
     out: Out,
 ) -> None:
     """Clean, split and encode events into a dataset directory, ready for training."""
-    from features.build import build_dataset
     from recsys.config import read_config
+    from recsys.pipeline import features_stage
 
-    build_dataset(events, read_config(config).features, out)
+    features_stage(read_config(config), events, out)
     typer.echo(f"dataset  {out}")
 
 
@@ -56,9 +56,9 @@ def export(
 ) -> None:
     """Write a bundle: graphs, vectors, vocabularies and ranker, checked against the model."""
     from recsys.config import read_config
-    from recsys.export.bundle import export as export_bundle
+    from recsys.pipeline import export_stage
 
-    export_bundle(run, dataset, read_config(config).export, out)
+    export_stage(read_config(config), run, dataset, out)
     typer.echo(f"bundle  {out}")
 
 

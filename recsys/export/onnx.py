@@ -68,7 +68,7 @@ def export_encoder(
         )
     assert program is not None
     graph = program.model_proto
-    _strip(graph)
+    strip_notes(graph)
     onnx.checker.check_model(graph)
     path.write_bytes(graph.SerializeToString(deterministic=True))
 
@@ -134,7 +134,7 @@ def _tensors(
     return [torch.from_numpy(encoded[name]) for name in model.history_inputs]
 
 
-def _strip(graph: onnx.ModelProto) -> None:
+def strip_notes(graph: onnx.ModelProto) -> None:
     """Remove notes that hold absolute source paths and differ between two exports."""
     del graph.metadata_props[:]
     pending = [graph.graph]

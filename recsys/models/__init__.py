@@ -8,6 +8,7 @@ from torch import nn
 from recsys.models.dare import DARE, DAREConfig
 from recsys.models.dare_baselines import DIN, ETA, TWIN, AveragePooling, SIMHard
 from recsys.models.interest_fields import InterestConfig
+from recsys.models.life_events import LifeEvents, LifeEventsConfig
 from recsys.models.sasrec import SASRec, SASRecConfig
 
 
@@ -21,6 +22,7 @@ class ModelEntry:
 
 
 MODELS: dict[str, ModelEntry] = {
+    "life_events": ModelEntry(LifeEventsConfig, LifeEvents, "outcome"),
     "sasrec": ModelEntry(SASRecConfig, SASRec, "retriever"),
     "dare": ModelEntry(DAREConfig, DARE, "ranker"),
     "twin": ModelEntry(InterestConfig, TWIN, "ranker"),

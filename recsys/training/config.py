@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
+from recsys.training.life_config import LifeTraining
+
 STRICT = ConfigDict(extra="forbid")
 
 Sampling = Literal["uniform", "popularity"]
@@ -94,8 +96,10 @@ class TrainConfig:
     """Of a retriever; a ranker has its own loss."""
     ranking: RankingConfig = field(default_factory=RankingConfig)
     """Of a ranker; a retriever does not read it."""
+    life: LifeTraining = field(default_factory=LifeTraining)
+    """For outcome models, which have no `objective`, `windows`, `targets` or `horizon`."""
     batch_size: int = 128
-    """Windows (a ranker: moments) a step and device."""
+    """Windows (a ranker: moments, an outcome model: cases) a step and device."""
     windows: Literal["last", "all"] = "last"
     """Of a history longer than the model's max_len: its last events, or windows over all of it."""
     targets: Literal["all", "target_events"] = "all"
@@ -118,7 +122,7 @@ class TrainConfig:
     """Largest norm of the whole gradient; 0 does not clip."""
     epochs_per_validation: int = 1
     patience: int = 10
-    """Stop after this many validations in a row without a better NDCG@10."""
+    """Stop after this many validations in a row without a better score (retrievers: NDCG@10)."""
     validation_users: int = 10_000
     """Users drawn for validation, where there are more."""
     precision: Literal["32-true", "bf16-mixed"] = "32-true"

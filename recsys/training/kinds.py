@@ -10,10 +10,12 @@ from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
 from features.errors import InputError
+from features.life_store import Lives
 from features.store import Dataset
 from recsys.models import MODELS
 from recsys.models.interface import Column
 from recsys.training.config import TrainConfig
+from recsys.training.outcomes import OutcomeTask, lives_facts
 from recsys.training.ranking import RankingTask
 from recsys.training.retrieval import RetrievalTask
 from recsys.training.task import Task
@@ -47,6 +49,7 @@ def dataset_facts(data: Dataset) -> dict[str, Any]:
 KINDS: dict[str, Kind] = {
     "retriever": Kind(Dataset.open, dataset_facts, RetrievalTask.of),
     "ranker": Kind(Dataset.open, dataset_facts, RankingTask.of),
+    "outcome": Kind(Lives.open, lives_facts, OutcomeTask.of),
 }
 
 
