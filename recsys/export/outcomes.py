@@ -29,7 +29,7 @@ from features.stage import read_manifest, verify_files
 from recsys.export.config import ExportConfig
 from recsys.export.onnx import OPSET, TOLERANCE, strip_notes
 from recsys.models import MODELS
-from recsys.models.interface import LifeBatch, OutcomeModel
+from recsys.models.outcome_interface import LifeBatch, OutcomeModel
 from recsys.training.run import load_run
 from serving.bundle import Bundle, seal, write_bundle
 from serving.calibration import SMALLEST, Calibration, log_odds

@@ -21,10 +21,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from recsys.models.interface import LifeBatch, OutcomeModel
 from recsys.models.layers import Dropout
 from recsys.models.life_attention import HIDDEN, FavorHeads, MixedAttention, SoftmaxHeads
 from recsys.models.outcome_heads import OutcomeHeads, OutcomeShape
+from recsys.models.outcome_interface import LifeBatch, OutcomeModel
 
 INIT = 0.01
 """Half width of the uniform start of token table and clocks."""

@@ -14,8 +14,8 @@ from features.errors import InputError
 from features.life_encode import assemble, encode_documents, gather_events, token_counts
 from features.life_store import Lives
 from offline_eval.positive_unlabelled import aul
-from recsys.models.interface import LifeBatch, OutcomeModel
 from recsys.models.outcome_heads import OutcomeShape
+from recsys.models.outcome_interface import LifeBatch, OutcomeModel
 from recsys.training.batches import epoch_order
 from recsys.training.config import TrainConfig
 from recsys.training.life_augment import mask_tokens, reorder, vary

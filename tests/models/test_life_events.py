@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from offline_eval.probabilities import auc_by_group
-from recsys.models.interface import LifeBatch
 from recsys.models.life_events import LifeEvents, LifeEventsConfig
+from recsys.models.outcome_interface import LifeBatch
 
 NUM_TOKENS, CLS, SEP, X, Y = 36, 1, 2, 5, 6
 EVENTS = 24

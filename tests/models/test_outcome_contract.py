@@ -12,8 +12,8 @@ from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 
 from recsys.models import MODELS
-from recsys.models.interface import LifeBatch, OutcomeModel
 from recsys.models.outcome_heads import OutcomeShape
+from recsys.models.outcome_interface import LifeBatch, OutcomeModel
 
 OUTCOMES = [name for name, entry in MODELS.items() if entry.kind == "outcome"]
 SHAPES = (OutcomeShape("binary"), OutcomeShape("ordinal", 3), OutcomeShape("multi_class", 4))
