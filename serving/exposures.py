@@ -3,9 +3,8 @@
     exposures-*.parquet   one row an item shown: EXPOSURES
     feedback-*.parquet    one row an event that came back: FEEDBACK
 
-`read_exposures` joins the two into the table that off-policy evaluation, drift reports and
-retraining read: `request_id, at, user_id, item_id, rank, propensity, reward` and what else is known
-of the moment. Ids are text in both, whatever type the catalogue has.
+`read_exposures` joins the two into the exposure log of `features.exposures`, which off-policy
+evaluation, drift reports and retraining read. Ids are text, whatever type the catalogue has.
 """
 
 from collections.abc import Mapping
@@ -14,32 +13,34 @@ from pathlib import Path
 
 import polars as pl
 
+from features import exposures as names
 from features.errors import InputError
 from serving.parquet_log import ParquetLog
 
-MOMENT = pl.Datetime("us", "UTC")
+MOMENT = pl.Datetime("us")
+"""UTC, as everywhere."""
 EXPOSURES = pl.Schema(
     {
-        "request_id": pl.String(),
-        "at": MOMENT,
-        "user_id": pl.String(),
-        "item_id": pl.String(),
-        "rank": pl.Int32(),
-        "propensity": pl.Float64(),
+        names.REQUEST_ID: pl.String(),
+        names.AT: MOMENT,
+        names.USER_ID: pl.String(),
+        names.ITEM_ID: pl.String(),
+        names.RANK: pl.Int32(),
+        names.PROPENSITY: pl.Float64(),
         "score": pl.Float64(),
         "source": pl.String(),
         "bundle_version": pl.String(),
         "degraded": pl.List(pl.String()),
     }
 )
-"""rank: from 1. propensity: probability that the policy shows this item at this rank, given the
-request; 1 where nothing is random. user_id: null for an anonymous request."""
+"""rank: from 1. propensity: as the policy tells it; 1 where nothing is drawn. user_id: null for an
+anonymous request."""
 FEEDBACK = pl.Schema(
     {
-        "request_id": pl.String(),
-        "at": MOMENT,
-        "user_id": pl.String(),
-        "item_id": pl.String(),
+        names.REQUEST_ID: pl.String(),
+        names.AT: MOMENT,
+        names.USER_ID: pl.String(),
+        names.ITEM_ID: pl.String(),
         "event": pl.String(),
     }
 )
@@ -67,7 +68,8 @@ def read_exposures(
     rewards: what an event of each behaviour is worth; behaviours not named are worth nothing. An
     event that names a request belongs to that request's exposure of the item; any other event of a
     user to the latest exposure of the item to that user in the `window` before it (last touch). An
-    exposure without events has reward 0. Raises InputError for a directory without exposures.
+    exposure without events has reward 0. An anonymous request becomes a user of its own, named
+    `anonymous:` and the request. Raises InputError for a directory without exposures.
     """
     shown = _read(directory, "exposures", EXPOSURES)
     if shown.is_empty():
@@ -100,7 +102,10 @@ def read_exposures(
         .agg(reward=pl.col("worth").sum())
     )
     joined = shown.join(gains, on="exposure", how="left", maintain_order="left")
-    return joined.drop("exposure").with_columns(pl.col("reward").fill_null(0.0))
+    nobody = pl.format("anonymous:{}", pl.col(names.REQUEST_ID))
+    return joined.drop("exposure").with_columns(
+        pl.col(names.REWARD).fill_null(0.0), pl.col(names.USER_ID).fill_null(nobody)
+    )
 
 
 def _read(directory: Path, kind: str, schema: pl.Schema) -> pl.DataFrame:

@@ -109,6 +109,10 @@ class Recommender:
         item = self._catalogue.dense.get(raw_item_id)
         return None if item is None else self._catalogue.show(item).title
 
+    def knows(self, raw_item_id: RawId) -> bool:
+        """Whether the item is in the bundle."""
+        return raw_item_id in self._catalogue.dense
+
     def parse_item_id(self, text: str) -> RawId:
         """A raw item id typed by a person; raises RequestError where it cannot be one."""
         return self._catalogue.parse(text)

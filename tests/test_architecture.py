@@ -64,7 +64,8 @@ LIGHT = {
     "data.config": ("polars", "torch"),
     "recsys.baselines": ("torch", "polars"),
     "offline_eval.report": ("torch", "recsys", "serving"),
-    "recsys.cli": ("torch", "polars", "lightgbm", "onnxruntime", "faiss"),
+    "serving.service": ("torch", "fastapi", "redis", "qdrant_client", "msgspec"),
+    "recsys.cli": ("fastapi", "torch", "polars", "lightgbm", "onnxruntime", "faiss"),
 }
 
 

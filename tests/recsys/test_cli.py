@@ -35,6 +35,8 @@ OPTIONS = {
     "publish": {"bundle", "--registry", "--sign", "--canary", "--keep"},
     "rollback": {"--registry", "--to"},
     "releases": {"--registry"},
+    "serve": {"bundle", "--config", "--host", "--port", "--state", "--log"},
+    "exposures": {"log", "--out", "--reward", "--hours"},
     "run": {"config", "--out"},
     "demo": {"--out"},
 }

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +11,11 @@ import polars as pl
 import pytest
 
 from features.errors import InputError
+from features.schema import check_exposures
 from serving.exposures import EXPOSURES, open_exposures, open_feedback, read_exposures
 from serving.parquet_log import ParquetLog
 
-START = datetime(2026, 1, 1, tzinfo=UTC)
+START = datetime(2026, 1, 1)
 
 
 def minutes(count: float) -> datetime:
@@ -150,8 +151,8 @@ def test_rewards_by_hand(log: Path) -> None:
         ("r3", "a"): 0.0,
         ("r4", "a"): 1.0,
     }
-    needed = ["request_id", "at", "user_id", "item_id", "rank", "propensity", "reward"]
-    assert set(needed) <= set(found.columns)
+    check_exposures(found, "the log")
+    assert found.filter(request_id="r4")["user_id"].to_list() == ["anonymous:r4"]
 
 
 def test_a_longer_window_reaches_further(log: Path) -> None:

@@ -1,0 +1,188 @@
+"""The public listener: recommend, similar, events, health."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from fastapi import FastAPI, Request
+from starlette.responses import JSONResponse, Response
+
+from serving.catalogue import RawId
+from serving.errors import StateError
+from serving.history import Event
+from serving.http import messages
+from serving.http.desk import Desk, NotFoundError
+from serving.http.gate import Room, Visit
+from serving.http.openapi import describe, operation
+from serving.recommender import Recommendation
+from serving.requests import History, microseconds
+from serving.service import Question, default_event
+
+
+class PublicRoutes:
+    """What the routes do; each runs on a thread of the desk."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk, self._service = desk, desk.service
+
+    def recommend(self, message: messages.RecommendRequest, visit: Visit) -> messages.Answer:
+        """Recommend items."""
+        visit.told["user"] = self._desk.pseudonyms.of(message.user_id)
+        reply = self._service.recommend(self.question(message, visit))
+        self._desk.meters.stages.labels("state").observe(reply.state_seconds)
+        answer = reply.answer
+        return messages.Answer(
+            request_id=visit.request_id,
+            bundle_version=answer.bundle_version,
+            at=reply.at,
+            degraded=list(reply.degraded),
+            unknown=answer.unknown,
+            items=items_of(answer.items, columns=message.columns),
+        )
+
+    def question(self, message: messages.RecommendRequest, visit: Visit) -> Question:
+        """The request in the service's terms."""
+        return Question(
+            request_id=visit.request_id,
+            user=message.user_id,
+            history=self._history(message.history),
+            k=message.k,
+            at=None if message.at is None else microseconds(message.at),
+            exclude_seen=message.exclude_seen,
+            allow=message.allow,
+            deny=message.deny,
+        )
+
+    def similar(self, message: messages.SimilarRequest, visit: Visit) -> messages.Answer:
+        """Items like one."""
+        recommender = self._service.recommender
+        if not self._knows(message.item_id):
+            raise NotFoundError(f"item {message.item_id!r} is not in this bundle")
+        answer = recommender.similar_items(message.item_id, k=message.k)
+        return messages.Answer(
+            request_id=visit.request_id,
+            bundle_version=answer.bundle_version,
+            at=None,
+            degraded=list(answer.degraded),
+            unknown=0,
+            items=items_of(answer.items, columns=message.columns),
+        )
+
+    def append(self, message: messages.EventsRequest, visit: Visit) -> messages.Done:
+        """Remember what a user did."""
+        visit.told["user"] = self._desk.pseudonyms.of(message.user_id)
+        name = default_event(self._service.recommender)
+        events = [
+            Event(past.item_id, microseconds(past.timestamp), past.event or name)
+            for past in message.events
+        ]
+        degraded = self._service.append(message.user_id, events, message.request_id)
+        return messages.Done(
+            request_id=visit.request_id, count=len(events), degraded=list(degraded)
+        )
+
+    def forget(self, message: messages.ForgetRequest, visit: Visit) -> messages.Done:
+        """Remove what is kept of a user."""
+        visit.told["user"] = self._desk.pseudonyms.of(message.user_id)
+        self._service.forget(message.user_id)
+        return messages.Done(request_id=visit.request_id, count=1)
+
+    def _knows(self, raw: RawId) -> bool:
+        return self._service.recommender.knows(raw)
+
+    def _history(self, past: Sequence[RawId | messages.Past] | None) -> History | None:
+        if past is None:
+            return None
+        if not any(isinstance(entry, messages.Past) for entry in past):
+            return [entry for entry in past if not isinstance(entry, messages.Past)]
+        name = default_event(self._service.recommender)
+        return [
+            (entry.item_id, microseconds(entry.timestamp), entry.event or name)
+            if isinstance(entry, messages.Past)
+            else (entry,)  # refused by the reader: entries must be alike
+            for entry in past
+        ]
+
+
+def items_of(found: Sequence[Recommendation], *, columns: bool) -> list[messages.Item]:
+    """Recommendations as they travel."""
+    return [
+        messages.Item(
+            item_id=item.item_id,
+            score=item.score,
+            source=item.source,
+            title=item.title,
+            propensity=getattr(item, "propensity", 1.0),
+            columns={name: _plain(value) for name, value in item.columns.items()}
+            if columns
+            else None,
+        )
+        for item in found
+    ]
+
+
+def _plain(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime) else value
+
+
+def readiness(desk: Desk, room: Room) -> tuple[int, dict[str, Any]]:
+    """Ready while a bundle serves and the server is not about to stop. A lost store is told but
+    does not count: answers go on without it, and taking every replica out would help nobody.
+    """
+    degraded = []
+    if desk.service.store is not None:
+        try:
+            desk.service.store.ping()
+        except StateError:
+            degraded.append("state")
+    told = {
+        "ready": not room.draining,
+        "bundle_version": desk.service.recommender.bundle_version,
+        "degraded": degraded,
+    }
+    return (503 if room.draining else 200), told
+
+
+def public_app(desk: Desk, room: Room) -> FastAPI:
+    """The application of the public listener, to be put behind a Gate."""
+    app = FastAPI(title="recsys", version="1", docs_url=None, redoc_url=None)
+    routes = PublicRoutes(desk)
+    describe(app)
+
+    @app.post("/v1/recommend", **operation(messages.RecommendRequest, messages.Answer))
+    async def recommend(request: Request) -> Response:
+        """The best items for a user or a history."""
+        return await desk.run(request, "recommend", messages.RecommendRequest, routes.recommend)
+
+    @app.post("/v1/similar", **operation(messages.SimilarRequest, messages.Answer))
+    async def similar(request: Request) -> Response:
+        """Items like one."""
+        return await desk.run(request, "similar", messages.SimilarRequest, routes.similar)
+
+    @app.post("/v1/events", **operation(messages.EventsRequest, messages.Done))
+    async def events(request: Request) -> Response:
+        """Remember what a user did, in the store and in the feedback log."""
+        return await desk.run(request, "events", messages.EventsRequest, routes.append)
+
+    @app.post("/v1/forget", **operation(messages.ForgetRequest, messages.Done))
+    async def forget(request: Request) -> Response:
+        """Remove what the store has of a user. Log files are not rewritten."""
+        return await desk.run(request, "forget", messages.ForgetRequest, routes.forget)
+
+    add_health(app, desk, room)
+    return app
+
+
+def add_health(app: FastAPI, desk: Desk, room: Room) -> None:
+    """Liveness and readiness, open to anybody."""
+
+    @app.get("/healthz")
+    async def healthz() -> JSONResponse:
+        """Whether the process lives."""
+        return JSONResponse({"alive": True})
+
+    @app.get("/readyz")
+    def readyz() -> JSONResponse:
+        """Whether requests should be sent here."""
+        status, told = readiness(desk, room)
+        return JSONResponse(told, status)
