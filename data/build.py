@@ -17,12 +17,15 @@ from typing import assert_never
 import polars as pl
 
 from data import log, movielens, synthetic
+from data.aside import REJECTED
 from data.config import DataConfig, LogFiles, MovieLens, PublicData, Synthetic
 from data.life import LifeTables, check_life, load_files, load_meds
 from data.life_config import LifeFiles, LifeStudy, MedsFiles
 from data.life_studies import load_study
+from data.partition import partition
 from data.public import reading
 from data.tables import Tables
+from features.errors import InputError
 from features.schema import check_events, check_items
 from features.stage import refuse_existing, write_stage
 
@@ -63,12 +66,17 @@ def load_life(config: LifeSource) -> LifeTables:
             return load_study(config)
 
 
-def build_events(config: DataConfig, out: Path) -> None:
+def build_events(config: DataConfig, out: Path, base: Path | None = None) -> None:
     """Write the `events` stage of a source to `out`, which must not exist. Raises InputError.
 
-    Prints one line of counts to stderr.
+    base: an older `events/` in parts that this log continues. Prints one line of counts to stderr.
     """
     started = time.perf_counter()
+    if isinstance(config, LogFiles) and config.parts:
+        partition(config, out, base)
+        return
+    if base is not None:
+        raise InputError("only a log in parts grows: set parts in [data] of source 'log'")
     refuse_existing(out)
     tables = load(config)
     if isinstance(tables, LifeTables):
@@ -94,8 +102,12 @@ def build_events(config: DataConfig, out: Path) -> None:
             tables.items.write_parquet(directory / ITEMS)
         if tables.users is not None:
             tables.users.write_parquet(directory / USERS)
+        if tables.rejected:
+            (directory / REJECTED).write_text(tables.rejected)
         for name, content in tables.documents.items():
             (directory / name).write_text(json.dumps(content, indent=1) + "\n")
+    if left_out := tables.rejected.count("\n"):
+        print(f"{out}: {left_out:,} rows left out, listed in {REJECTED}", file=sys.stderr)
     seconds = time.perf_counter() - started
     print(f"{out}: {describe(tables)}; {seconds:.1f} s", file=sys.stderr)
 

@@ -8,13 +8,16 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from data.files import Piece
+from data.aside import Aside
+from data.files import Piece, Scan, reading
 from features.errors import InputError
 
 WHOLE = r"^(0|-?[1-9][0-9]{0,17})$"
 """A text that an Int64 gives back unchanged: 007 and 1.0 are not."""
 
 PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000}
+STRICT = Aside()
+"""Bad values are errors."""
 ISO_FORMATS = (
     "%Y-%m-%d %H:%M:%S%.f",
     "%Y-%m-%d %H:%M",
@@ -53,7 +56,26 @@ def unify_ids(pieces: Sequence[Piece], name: str) -> list[Piece]:
     return unified
 
 
-def to_time(frame: pl.DataFrame, name: str, unit: str, where: object) -> pl.DataFrame:
+def id_type(name: str, scans: Sequence[Scan], beside: Sequence[Piece]) -> pl.DataType:
+    """What `unify_ids` would make of files too large to be held: CSV files are looked through."""
+    whole = pl.col(name).str.contains(WHOLE).all()
+    opened = [(s.path, s.lazy, s.untyped) for s in scans]
+    opened += [(p.path, p.frame.lazy(), p.untyped) for p in beside]
+    for path, lazy, untyped in opened:
+        found = lazy.collect_schema()[name]
+        if found.is_integer() or found == pl.Null:
+            continue
+        if found not in (pl.String, pl.Categorical):
+            raise InputError(f"{path} has {name} of type {found}, expected whole numbers or texts")
+        with reading(path):
+            if not untyped or not lazy.select(whole).collect(engine="streaming").item():
+                return pl.String()
+    return pl.Int64()
+
+
+def to_time(
+    frame: pl.DataFrame, name: str, unit: str, where: object, aside: Aside = STRICT
+) -> pl.DataFrame:
     """Datetime in microseconds, UTC without a zone. `unit`: s, ms, us or iso."""
     found = frame.schema[name]
     column = pl.col(name)
@@ -63,7 +85,7 @@ def to_time(frame: pl.DataFrame, name: str, unit: str, where: object) -> pl.Data
     if found == pl.Date:
         return frame.with_columns(column.cast(pl.Datetime("us")))
     if unit == "iso" and found == pl.String:
-        return _converted(frame, name, _iso(column), f"{where}", "an ISO 8601 time")
+        return _converted(frame, name, _iso(column), where, ("an ISO 8601 time", aside))
     if unit != "iso" and (found.is_numeric() or found == pl.String):
         number = column.cast(pl.Int64, strict=False) if found == pl.String else column
         scale = 1_000_000 // PER_SECOND[unit]
@@ -75,7 +97,7 @@ def to_time(frame: pl.DataFrame, name: str, unit: str, where: object) -> pl.Data
             fraction = (column.cast(pl.Float64, strict=False) * scale).round()
             since = pl.coalesce(since, fraction.cast(pl.Int64, strict=False))
         time = pl.from_epoch(since, time_unit="us").cast(pl.Datetime("us"))
-        return _converted(frame, name, time, f"{where}", f"a number of {unit} since 1970")
+        return _converted(frame, name, time, where, (f"a number of {unit} since 1970", aside))
     if found == pl.Null:
         return frame.with_columns(column.cast(pl.Datetime("us")))
     raise InputError(
@@ -96,13 +118,13 @@ def _iso(column: pl.Expr) -> pl.Expr:
     return pl.coalesce(*plain, *zoned)
 
 
-def to_number(frame: pl.DataFrame, name: str, where: object) -> pl.DataFrame:
+def to_number(frame: pl.DataFrame, name: str, where: object, aside: Aside = STRICT) -> pl.DataFrame:
     """Float64."""
     found = frame.schema[name]
     if not (found.is_numeric() or found in (pl.String, pl.Boolean, pl.Null)):
         raise InputError(f"{where} has {name} of type {found}, expected numbers")
     number = pl.col(name).cast(pl.Float64, strict=False)
-    return _converted(frame, name, number, f"{where}", "a number")
+    return _converted(frame, name, number, where, ("a number", aside))
 
 
 def to_text(frame: pl.DataFrame, name: str, where: object) -> pl.DataFrame:
@@ -124,15 +146,13 @@ def to_list(frame: pl.DataFrame, name: str, separator: str, where: object) -> pl
 
 
 def _converted(
-    frame: pl.DataFrame, name: str, converted: pl.Expr, where: str, wanted: str
+    frame: pl.DataFrame,
+    name: str,
+    converted: pl.Expr,
+    where: object,
+    otherwise: tuple[str, Aside],
 ) -> pl.DataFrame:
-    """Replace the column, unless a value that was there is lost."""
+    """Replace the column; a row whose value is lost goes where `otherwise` says."""
+    wanted, aside = otherwise
     lost = converted.is_null() & pl.col(name).is_not_null()
-    rows = frame.with_row_index("_row", offset=1).filter(lost).select("_row", name)
-    if rows.height:
-        row, value = rows.row(0)
-        raise InputError(
-            f"{where}: {rows.height} of {frame.height} rows have a {name} that is not {wanted} "
-            f"(first: row {row}, {value!r}): mend them, or correct the configuration"
-        )
-    return frame.with_columns(converted.alias(name))
+    return aside.sift(frame, where, name, wanted, lost).with_columns(converted.alias(name))

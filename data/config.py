@@ -14,6 +14,7 @@ from features.layout import Kind
 
 STRICT = ConfigDict(extra="forbid")
 EVENT_COLUMNS = ("user_id", "item_id", "timestamp", "event", "session_id", "value")
+MAX_PARTS = 4_096
 REQUIRED_COLUMNS = ("user_id", "item_id", "timestamp")
 
 
@@ -163,10 +164,17 @@ class LogFiles:
     file. `sort`: sort them, stably."""
     separator: str = ","
     """Of CSV files."""
+    on_error: Literal["stop", "skip"] = "stop"
+    """A row that cannot be used: an error, or left out, counted and listed in rejected.jsonl."""
+    parts: int = 0
+    """For a log larger than memory: the number of parts by hash of the user, each of which must
+    fit memory several times (1 to 2 million events are a good size). 0 keeps all in memory."""
     items: ItemFile | None = None
     users: UserFile | None = None
 
     def __post_init__(self) -> None:
+        if not 0 <= self.parts <= MAX_PARTS:
+            raise ValueError(f"parts={self.parts}, expected 0 (in memory) to {MAX_PARTS}")
         if unknown := sorted(set(self.columns) - set(EVENT_COLUMNS)):
             raise ValueError(
                 f"columns maps {unknown}, expected keys among {list(EVENT_COLUMNS)}: "

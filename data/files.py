@@ -1,6 +1,7 @@
 """Globs and files of three formats -> frames of the wanted columns, each with its path."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from glob import glob
 from pathlib import Path
@@ -38,6 +39,15 @@ def find_files(patterns: Sequence[str], key: str) -> list[Path]:
     return [Path(name) for name in found]
 
 
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """One file of a table, opened but not read."""
+
+    path: Path
+    lazy: pl.LazyFrame
+    untyped: bool
+
+
 def read_files(
     paths: Sequence[Path],
     wanted: Mapping[str, str],
@@ -52,17 +62,44 @@ def read_files(
     console = Console(stderr=True)
     hidden = not console.is_terminal or len(paths) == 1
     shown = track(paths, "reading", console=console, disable=hidden)
-    return [_read(path, wanted, optional, separator) for path in shown]
+    pieces = []
+    for path in shown:
+        scan = scan_file(path, wanted, optional, separator)
+        with reading(path):
+            pieces.append(Piece(path, scan.lazy.collect(), scan.untyped))
+    return pieces
 
 
-def _read(path: Path, wanted: Mapping[str, str], optional: Sequence[str], separator: str) -> Piece:
-    name = path.name.lower()
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn whatever goes wrong with the content of a file into an InputError that names it."""
     try:
+        yield
+    except pl.exceptions.NoDataError as error:
+        raise InputError(f"{path} is empty: it has neither columns nor rows") from error
+    except (OSError, pl.exceptions.PolarsError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path} cannot be read ({reason}): is it damaged?") from error
+
+
+def scan_file(
+    path: Path,
+    wanted: Mapping[str, str],
+    optional: Sequence[str] = (),
+    separator: str = ",",
+    *,
+    ragged: bool = False,
+) -> Scan:
+    """Open a file for the columns `wanted`. ragged: lines may have too many or too few fields."""
+    name = path.name.lower()
+    with reading(path):
         if name.endswith(CSV):
             apart = "\t" if ".tsv" in name else separator
-            lazy = pl.scan_csv(path, infer_schema=False, separator=apart)
+            lazy = pl.scan_csv(
+                path, infer_schema=False, separator=apart, truncate_ragged_lines=ragged
+            )
         elif name.endswith(JSON_LINES):
-            lazy = pl.scan_ndjson(path, infer_schema_length=None)
+            lazy = pl.scan_ndjson(path, infer_schema_length=None, ignore_errors=ragged)
         elif name.endswith(".parquet"):
             lazy = pl.scan_parquet(path)
         else:
@@ -79,9 +116,4 @@ def _read(path: Path, wanted: Mapping[str, str], optional: Sequence[str], separa
                 f"(it has: {', '.join(columns) or 'none'}): map {ours} to one of these"
             )
         kept = [pl.col(theirs).alias(o) for o, theirs in wanted.items() if o not in missing]
-        return Piece(path, lazy.select(kept).collect(), name.endswith(CSV))
-    except pl.exceptions.NoDataError as error:
-        raise InputError(f"{path} is empty: it has neither columns nor rows") from error
-    except (OSError, pl.exceptions.PolarsError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{path} cannot be read ({reason}): is it damaged?") from error
+        return Scan(path, lazy.select(kept), name.endswith(CSV))

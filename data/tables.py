@@ -26,5 +26,7 @@ class Tables:
     """What a user of this source must know, such as made-up times."""
     raw_files: Mapping[str, str] = field(default_factory=dict)
     """Name -> sha256 of each file that was read: the end of the chain of hashes."""
+    rejected: str = ""
+    """JSON Lines of the rows that were left out because they cannot be used."""
     documents: Mapping[str, Any] = field(default_factory=dict)
     """Name -> content of JSON files that go beside the tables."""

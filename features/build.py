@@ -11,7 +11,6 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -19,6 +18,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from features import layout
+from features.build_parts import build_from_parts, raw_type
 from features.cleaning import drop_duplicates, k_core_round, keep_behaviours, may_repeat
 from features.config import FeatureConfig, LastSession
 from features.errors import InputError
@@ -55,14 +55,25 @@ class Encoded:
     table: ItemTable
 
 
-def build_dataset(events: Path, config: FeatureConfig, out: Path) -> None:
+def build_dataset(events: Path, config: FeatureConfig, out: Path, base: Path | None = None) -> None:
     """Build the dataset `out` from the directory `events`; prints one line of counts to stderr.
 
     The same input and config give the same bytes. Raises InputError for an unusable log or
-    config, or when `out` exists. `out` appears whole or not at all.
+    config, or when `out` exists. `out` appears whole or not at all. A log in parts is built one
+    part at a time, and may continue an older dataset, its `base`.
     """
     started = time.perf_counter()
     parent = read_manifest(events, "events")
+    if parent.config.get("parts"):
+
+        def items_of(raw_ids: pa.Array) -> ItemSource:
+            ids = pl.Series("item_id", pl.from_arrow(raw_ids))
+            return read_items(events, parent, config, ids)
+
+        build_from_parts(events, parent, config, out, base, items_of)
+        return
+    if base is not None:
+        raise InputError(f"{events} is not in parts, and only a log in parts grows: see docs")
     described = {"features": asdict(config)}
     with (
         write_stage(out, kind="dataset", config=described, parent=parent.sha256) as directory,
@@ -72,7 +83,7 @@ def build_dataset(events: Path, config: FeatureConfig, out: Path) -> None:
         verify_files(events, parent)
         log, rows_read = read_log(events / EVENTS_FILE, config)
         say("encoding")
-        encoded = encode(log, read_items(events, parent, config, log), config)
+        encoded = encode(log, read_items(events, parent, config, log["item_id"]), config)
         say("writing")
         write(directory, encoded)
         say("proving that nothing leaks")
@@ -109,7 +120,7 @@ def read_log(path: Path, config: FeatureConfig) -> tuple[pl.DataFrame, int]:
 
 
 def read_items(
-    events: Path, parent: StageManifest, config: FeatureConfig, log: pl.DataFrame
+    events: Path, parent: StageManifest, config: FeatureConfig, item_ids: pl.Series
 ) -> ItemSource:
     """The source's item table; where it has none, the bare item ids of the log."""
     declared: dict[str, Kind] = parent.config.get("item_columns", {})
@@ -134,7 +145,7 @@ def read_items(
             f"{path} is missing, and item_columns={sorted(declared)} with catalogue="
             f"{config.catalogue!r} need it: load the items with the events"
         )
-    return ItemSource(log.select(pl.col("item_id").unique(maintain_order=True)))
+    return ItemSource(item_ids.unique(maintain_order=True).to_frame())
 
 
 def behaviours(log: pl.DataFrame, config: FeatureConfig) -> tuple[str, ...]:
@@ -178,8 +189,8 @@ def encode(log: pl.DataFrame, source: ItemSource, config: FeatureConfig) -> Enco
         cold_targets=config.cold_targets,
         item_columns=table.columns,
         title_column=source.title_column,
-        raw_item_type=_raw_type(raw_ids),
-        raw_user_type=_raw_type(sequences.users),
+        raw_item_type=raw_type(raw_ids),
+        raw_user_type=raw_type(sequences.users),
         cutoff=int(sequences.timestamps[is_training].max()),
         split=split,
         tokenizer=table.tokenizer_origin,
@@ -217,12 +228,8 @@ def summarise(encoded: Encoded, rows_read: int) -> str:
     """One line of counts."""
     cuts, schema = encoded.cuts, encoded.schema
     parts = {
-        split: count_part(split, cuts, encoded.item_ids, encoded.is_target, schema)
+        split: count_part(split, cuts, encoded.item_ids, encoded.is_target, schema.num_warm_items)
         for split in ("validation", "test")
     }
     trained = int((cuts["train_end"] - cuts["start"]).sum())
     return describe(schema, rows_read, trained, parts)
-
-
-def _raw_type(ids: pa.Array) -> Literal["int", "str"]:
-    return "int" if pa.types.is_integer(ids.type) else "str"

@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 import polars as pl
@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 
 from features.config import FeatureConfig
 from features.errors import InputError
-from features.layout import ItemColumn, Kind
+from features.layout import DatasetSchema, ItemColumn, Kind
 from features.schema import Items
 from features.text import encode_texts, fit_tokenizer, load_tokenizer, padding_offset
 from features.vocabulary import FIRST_VALUE, encode_values, fit_values
@@ -71,22 +71,45 @@ def with_other_items(raw_ids: pa.Array, items: pl.DataFrame) -> pa.Array:
     return pa.concat_arrays([raw_ids, others.to_arrow().cast(raw_ids.type)])
 
 
+class Fitted(Protocol):
+    """What an older dataset was fitted to, and what is kept of it."""
+
+    @property
+    def schema(self) -> DatasetSchema:
+        """Its columns: widths and edges."""
+        ...
+
+    def known_values(self, name: str) -> pl.Series:
+        """The known values of a category column."""
+        ...
+
+    def tokenizer(self) -> Tokenizer:
+        """Its tokenizer; only asked for where it has a text column."""
+        ...
+
+
 def encode_items(
-    catalogue: pl.DataFrame, num_warm: int, kinds: Mapping[str, Kind], config: FeatureConfig
+    catalogue: pl.DataFrame,
+    num_warm: int,
+    kinds: Mapping[str, Kind],
+    config: FeatureConfig,
+    older: Fitted | None = None,
 ) -> ItemTable:
     """Encode the columns of `kinds`. Row i of `catalogue` is dense id i + 1.
 
     Everything fitted (values, widths, buckets, tokenizer) sees the first `num_warm` rows and no
-    others. Raises InputError for a pretrained tokenizer that cannot be read.
+    others. `older` keeps its widths, edges and tokenizer, and its values keep their codes: values
+    that are new follow. Raises InputError for a pretrained tokenizer that cannot be read.
     """
+    fit = Fit(num_warm, config, older)
     texts = [name for name, kind in kinds.items() if kind == "text"]
-    tokenizers = [_tokenizer(catalogue, num_warm, texts, config)] if texts else []
+    tokenizers = [_tokenizer(catalogue, texts, fit)] if texts else []
     encoded = []
     for name, kind in kinds.items():
         if kind == "text":
-            encoded.append(_text(catalogue[name], num_warm, tokenizers[0], config))
+            encoded.append(_text(catalogue[name], tokenizers[0], fit))
         else:
-            encoded.extend(_column(catalogue[name], kind, num_warm, config))
+            encoded.extend(_column(catalogue[name], kind, fit))
     origin = "pretrained" if config.tokenizer and texts else "trained"
     columns, arrays, vocabularies = [], {}, {}
     for column, array, known in encoded:
@@ -99,47 +122,84 @@ def encode_items(
     return ItemTable(tuple(columns), arrays, vocabularies, tokenizers, origin)
 
 
-def _text(
-    values: pl.Series, num_warm: int, tokenizer: Tokenizer, config: FeatureConfig
-) -> Encoding:
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """Of what the columns are fitted."""
+
+    num_warm: int
+    config: FeatureConfig
+    older: Fitted | None
+
+    def column(self, name: str) -> ItemColumn | None:
+        """The column of that name in the older dataset."""
+        columns = self.older.schema.item_columns if self.older else ()
+        return next((column for column in columns if column.name == name), None)
+
+    def values(self, name: str, warm: pl.Series) -> pl.Series:
+        """Known values: the older ones, then the most frequent of `warm` that are new."""
+        if self.older is None or self.column(name) is None:
+            return fit_values(warm, self.config.max_values)
+        known = self.older.known_values(name).cast(pl.String)
+        new = warm.filter(~warm.is_in(known.implode()))
+        room = max(self.config.max_values - len(known), 0)
+        return pl.concat([known, fit_values(new, room).cast(pl.String)])
+
+    def width(self, name: str, limit: int) -> int | None:
+        """The older width; None where it is to be fitted, up to `limit`."""
+        column = self.column(name)
+        return min(column.width, limit) if column else None
+
+
+def _text(values: pl.Series, tokenizer: Tokenizer, fit: Fit) -> Encoding:
     offset = padding_offset(tokenizer)
     size = tokenizer.get_vocab_size() + offset
-    array = encode_texts(tokenizer, values.to_list(), num_warm, config.max_tokens, offset)
+    width = fit.width(values.name, fit.config.max_tokens)
+    limit = width or fit.config.max_tokens
+    fitted = fit.num_warm
+    array = encode_texts(tokenizer, values.to_list(), fitted, limit, offset)
+    if width:
+        array = np.pad(array, ((0, 0), (0, width - array.shape[1])))
     return ItemColumn(name=values.name, kind="text", size=size, offset=offset), array, None
 
 
-def _column(
-    values: pl.Series, kind: Kind, num_warm: int, config: FeatureConfig
-) -> Iterator[Encoding]:
+def _column(values: pl.Series, kind: Kind, fit: Fit) -> Iterator[Encoding]:
     """The encoded columns of one declared column that is no text."""
-    name, warm = values.name, values.head(num_warm)
+    name, warm = values.name, values.head(fit.num_warm)
     if kind == "path":
-        for level, prefixes in path_levels(values, num_warm, config.max_levels):
-            known = fit_values(prefixes.head(num_warm), config.max_values)
+        for level, prefixes in path_levels(values, fit.num_warm, fit.config.max_levels):
             derived = ItemColumn(name=f"{name}.{level}", kind="category", source=name)
+            known = fit.values(derived.name, prefixes.head(fit.num_warm))
             yield derived, encode_values(prefixes, known), known
         return
     column = ItemColumn(name=name, kind=kind)
     if kind in ("category", "categories"):
-        known = fit_values(flat(warm), config.max_values)
-        yield column, encode_categories(values, known, num_warm, config.max_categories), known
+        known = fit.values(name, flat(warm))
+        limit = fit.config.max_categories
+        width = fit.width(name, limit)
+        array = encode_categories(values, known, fit.num_warm, width or limit)
+        if width and array.ndim == 2:
+            array = np.pad(array, ((0, 0), (0, width - array.shape[1])))
+        yield column, array, known
     elif kind == "numeric":
         numbers = values.cast(pl.Float32).fill_null(float("nan")).to_numpy()
         yield column, numbers, None
-        if config.buckets:
-            edges = fit_edges(numbers[:num_warm], config.buckets)
+        if fit.config.buckets:
+            before = fit.column(f"{name}.bucket")
+            edges = (
+                before.edges if before else fit_edges(numbers[: fit.num_warm], fit.config.buckets)
+            )
             derived = ItemColumn(name=f"{name}.bucket", kind="category", source=name, edges=edges)
             yield derived, bucket(numbers, edges), bucket_names(edges)
     else:
         yield column, values.to_physical().fill_null(0).to_numpy(), None
 
 
-def _tokenizer(
-    catalogue: pl.DataFrame, num_warm: int, texts: Sequence[str], config: FeatureConfig
-) -> Tokenizer:
-    if config.tokenizer:
-        return load_tokenizer(Path(config.tokenizer))
-    return fit_tokenizer(training_texts(catalogue, num_warm, texts), config.tokenizer_size)
+def _tokenizer(catalogue: pl.DataFrame, texts: Sequence[str], fit: Fit) -> Tokenizer:
+    if fit.older is not None and any(fit.column(name) for name in texts):
+        return fit.older.tokenizer()
+    if fit.config.tokenizer:
+        return load_tokenizer(Path(fit.config.tokenizer))
+    return fit_tokenizer(training_texts(catalogue, fit.num_warm, texts), fit.config.tokenizer_size)
 
 
 def path_levels(

@@ -8,6 +8,7 @@ users.arrow            one row a user, int64 cut points into events.arrow (see `
 items.arrow            row i = dense item id i (row 0: padding): the encoded attributes
 item-timeline*.arrow   what the ranking features know of items (owned by `features.asof`)
 vocabulary-item.arrow  column `id`: raw item id of dense id i + 1;  -user, -<column> likewise
+parts/                 of a log in parts: what a grown dataset takes over (`features.partitioned`)
 catalogue.parquet      raw item_id and declared columns, row i = dense id i + 1: for display
 tokenizer.json         where a text column is declared
 """
@@ -26,6 +27,7 @@ USERS = "users.arrow"
 ITEMS = "items.arrow"
 CATALOGUE = "catalogue.parquet"
 TOKENIZER = "tokenizer.json"
+PARTS = "parts"
 
 CUTS = ("start", "train_end", "validation_start", "validation_end", "test_start", "test_end")
 """Row numbers in events.arrow, a user each. Training reads [start, train_end). A case of a split
@@ -97,6 +99,11 @@ class DatasetSchema:
     `validation_from` and `test_from`: the first microsecond of each window, UTC."""
     tokenizer: Literal["trained", "pretrained"] = "trained"
     """Whether `tokenizer.json` was trained on the training items' texts or came as a file."""
+    grown: bool = False
+    """Made of an older dataset and a longer log: ids of the older one are kept, so that ids up to
+    `num_warm_items` may be among them that no training event names any more."""
+    num_untrained_items: int = 0
+    """How many such ids there are."""
 
     def write(self, directory: Path) -> None:
         """Write `schema.json` into `directory`."""

@@ -12,6 +12,8 @@ It reads the files as training will, and shares no code with what made them. Pro
    that was trained here, occurs in a warm item.
 """
 
+import itertools
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +36,8 @@ from features.store import read_table, to_arrays
 from features.text import alien_tokens
 from features.timeline import ItemTimeline
 
+BLOCK = 1 << 22
+"""Events that are held at once, about."""
 LAST_DAY = 2**31 - 1
 """After every day that a timeline can hold."""
 Arrays = dict[str, NDArray]
@@ -57,17 +61,39 @@ def prove_no_leak(directory: Path) -> None:
     prove_vocabularies(directory, schema)
 
 
+def blocks(events: Arrays, users: Arrays) -> Iterator[tuple[Arrays, Arrays]]:
+    """The users some thousands of events at a time, with cut points into the block's events."""
+    num_events, starts = len(events["item_id"]), users["start"]
+    wanted = np.arange(BLOCK, num_events, BLOCK)
+    edges = np.unique(np.concatenate([[0], np.searchsorted(starts, wanted), [len(starts)]]))
+    for first, end in itertools.pairwise(edges.tolist()):
+        row = 0 if first == 0 else int(starts[first])
+        last = num_events if end == len(starts) else int(starts[end])
+        rows = slice(row, last)
+        yield (
+            {name: values[rows] for name, values in events.items()},
+            {name: cuts[first:end] - row for name, cuts in users.items()},
+        )
+
+
 def prove_order(events: Arrays, users: Arrays) -> None:
     """Cut points ascend within [0, E], in one user and from user to user; so do a user's times."""
     edges = np.stack([users[name] for name in CUTS], axis=1)
     flat_edges = np.concatenate([[0], edges.reshape(-1), [len(events["item_id"])]])
     if falls := int((np.diff(flat_edges) < 0).sum()):
         raise LeakError(f"{falls} cut points of {len(edges)} users lie before the one they follow")
-    falls = np.diff(events["timestamp"]) < 0
-    falls[edges[1:, 0] - 1] = False  # from one user to the next
-    if count := int(falls.sum()):
-        row = int(np.argmax(falls)) + 1
-        raise LeakError(f"{count} events are older than their user's event before, first row {row}")
+    count, first, row = 0, 0, 0
+    for block, cuts in blocks(events, users):
+        backwards = np.diff(block["timestamp"]) < 0
+        backwards[cuts["start"][1:] - 1] = False  # from one user to the next
+        if backwards.any() and not count:
+            first = row + int(np.argmax(backwards)) + 1
+        count += int(backwards.sum())
+        row += len(block["timestamp"])
+    if count:
+        raise LeakError(
+            f"{count} events are older than their user's event before, first row {first}"
+        )
 
 
 def prove_history_before_target(events: Arrays, users: Arrays, schema: DatasetSchema) -> None:
@@ -98,10 +124,14 @@ def prove_history_before_target(events: Arrays, users: Arrays, schema: DatasetSc
 def prove_warm_items(events: Arrays, users: Arrays, schema: DatasetSchema) -> None:
     """Ids 1..num_warm_items are the items of training events, all of them and no others."""
     seen = np.zeros(schema.num_items + 1, np.bool_)
-    seen[events["item_id"][rows_before(users, "train_end", len(events["item_id"]))]] = True
+    for block, cuts in blocks(events, users):
+        seen[block["item_id"][rows_before(cuts, "train_end", len(block["item_id"]))]] = True
     expected = np.arange(schema.num_items + 1) <= schema.num_warm_items
     expected[0] = False
-    if wrong := np.flatnonzero(seen != expected).tolist():
+    wrong = np.flatnonzero(seen != expected)
+    if schema.grown and len(wrong[wrong <= schema.num_warm_items]) == schema.num_untrained_items:
+        wrong = wrong[wrong > schema.num_warm_items]  # ids that are kept, whatever became of them
+    if wrong := wrong.tolist():
         raise LeakError(
             f"{len(wrong)} items are on the wrong side of num_warm_items={schema.num_warm_items}, "
             f"first ids {wrong[:3]}"
@@ -110,9 +140,11 @@ def prove_warm_items(events: Arrays, users: Arrays, schema: DatasetSchema) -> No
 
 def prove_timeline(events: Arrays, users: Arrays, timeline: ItemTimeline) -> None:
     """The timeline counts of each item its events before the users' test targets, and no others."""
-    known = events["item_id"][rows_before(users, "test_start", len(events["item_id"]))]
-    counts = np.bincount(known, minlength=int(timeline.key[-1] >> 32) + 1)
-    counts[0] = len(known)  # item 0 holds all items together
+    counts = np.zeros(int(timeline.key[-1] >> 32) + 1, np.int64)
+    for block, cuts in blocks(events, users):
+        known = block["item_id"][rows_before(cuts, "test_start", len(block["item_id"]))]
+        counts += np.bincount(known, minlength=len(counts))
+    counts[0] = counts.sum()  # item 0 holds all items together
     last = timeline.rows_before(np.arange(len(counts)), np.full(len(counts), LAST_DAY))
     if wrong := np.flatnonzero(timeline.total[last] != counts).tolist():
         raise LeakError(

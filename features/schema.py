@@ -67,12 +67,15 @@ def goes_back_in_time() -> pl.Expr:
     return (time < time.shift(1).over(Events.user_id.name)).fill_null(value=False)
 
 
-def check_events(events: Frame, where: str, *, now: datetime | None = None) -> Frame:
+def check_events(
+    events: Frame, where: str, *, now: datetime | None = None, ordered: bool = True
+) -> Frame:
     """Return `events` unchanged, or raise InputError with the first fault found.
 
     `where` names the log in the message (a path). Refused are a missing column, a wrong type, an
     empty log, null ids, null or empty behaviours, times before 1970 or more than a day after
-    `now` (default: the clock, UTC), and a user's rows out of order. Costs one pass.
+    `now` (default: the clock, UTC), and a user's rows out of order, unless `ordered` is False: of
+    a piece of a log, where that is seen to later. Costs one pass.
     """
     check_types(events, where, {"user_id": ID_TYPES, "item_id": ID_TYPES, "event": (pl.String,)})
     check_types(events, where, {"timestamp": (pl.Datetime("us"),)})
@@ -86,10 +89,13 @@ def check_events(events: Frame, where: str, *, now: datetime | None = None) -> F
         "are dated before 1970: are the timestamps in the unit that was declared?": time < EPOCH,
         f"are dated after {now + FUTURE:%Y-%m-%d %H:%M}, in the future: "
         "are the timestamps in the unit that was declared?": time > now + FUTURE,
-        "are older than the same user's row before them: "
-        "sort the log by time, ties as they happened "
-        '(for log files, order = "sort" does it)': goes_back_in_time(),
     }
+    if ordered:
+        sentence = (
+            "are older than the same user's row before them: sort the log by time, ties as they "
+            'happened (for log files, order = "sort" does it)'
+        )
+        faults[sentence] = goes_back_in_time()
     _refuse_faults(events, where, faults)
     return events
 

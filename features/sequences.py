@@ -44,6 +44,10 @@ class Sequences:
             sessions=self.sessions[rows] if len(self.sessions) else self.sessions,
         )
 
+    def with_items(self, raw_items: pa.Array) -> "Sequences":
+        """The same events on other names of the items, (E,)."""
+        return replace(self, raw_items=raw_items)
+
     def truncate(self, ends: Rows) -> "Sequences":
         """Without the events at or after row `ends`, (U,), of each user. All users remain."""
         if np.array_equal(ends, self.offsets[1:]):

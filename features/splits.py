@@ -45,19 +45,38 @@ def split_sequences(
     is_target: (E,) whether the event's behaviour is one to predict. Raises InputError when a part
     would be empty.
     """
+    instants = None
+    if isinstance(config, GlobalTime | LastDays):
+        instants = boundaries(sequences.timestamps, config)
+    cuts = cut_points(sequences, config, instants, is_target)
+    refuse_empty(count_events(cuts, is_target), len(sequences), len(cuts["start"]), config.name)
+    return cuts, describe_split(config, instants)
+
+
+def describe_split(config: SplitConfig, instants: tuple[int, int] | None) -> dict[str, Any]:
+    """The split as `DatasetSchema.split` has it."""
     described = asdict(config)
+    if instants is not None:
+        described |= {"validation_from": instants[0], "test_from": instants[1]}
+    return described
+
+
+def cut_points(
+    sequences: Sequences,
+    config: SplitConfig,
+    instants: tuple[int, int] | None,
+    is_target: NDArray[np.bool_],
+) -> Cuts:
+    """Cut points by name, (U,) each; instants: of a split by time, the start of each window."""
     match config:
         case LeaveOneOut():
-            cuts = hold_out_last(sequences.offsets, np.arange(len(sequences)), is_target)
+            return hold_out_last(sequences.offsets, np.arange(len(sequences)), is_target)
         case LastSession():
             starts = session_starts(sequences, round(config.gap_minutes * MINUTE))
-            cuts = hold_out_last(sequences.offsets, starts, is_target)
+            return hold_out_last(sequences.offsets, starts, is_target)
         case GlobalTime() | LastDays():
-            first, second = boundaries(sequences.timestamps, config)
-            described |= {"validation_from": first, "test_from": second}
-            cuts = split_at(sequences.offsets, sequences.timestamps, first, second)
-    _refuse_empty_parts(cuts, is_target, config.name)
-    return cuts, described
+            assert instants is not None
+            return split_at(sequences.offsets, sequences.timestamps, *instants)
 
 
 def boundaries(timestamps: Rows, config: GlobalTime | LastDays) -> tuple[int, int]:
@@ -68,13 +87,22 @@ def boundaries(timestamps: Rows, config: GlobalTime | LastDays) -> tuple[int, in
     the last days up to and including the newest event.
     """
     if isinstance(config, LastDays):
-        end = int(timestamps.max()) + 1
-        second = end - round(config.test_days * DAY)
-        return second - round(config.validation_days * DAY), second
-    ranks = [int((1 - config.test - config.validation) * len(timestamps))]
-    ranks.append(int((1 - config.test) * len(timestamps)))
+        return windows(int(timestamps.max()), config)
+    ranks = quantile_ranks(config, len(timestamps))
     ordered = np.partition(timestamps, ranks)
     return int(ordered[ranks[0]]), int(ordered[ranks[1]])
+
+
+def windows(newest: int, config: LastDays) -> tuple[int, int]:
+    """The instants of `LastDays`, given the time of the newest event."""
+    second = newest + 1 - round(config.test_days * DAY)
+    return second - round(config.validation_days * DAY), second
+
+
+def quantile_ranks(config: GlobalTime, num_events: int) -> tuple[int, int]:
+    """Ranks, from 0 in order of time, of the events at which the windows of `GlobalTime` begin."""
+    first = int((1 - config.test - config.validation) * num_events)
+    return first, int((1 - config.test) * num_events)
 
 
 def split_at(offsets: Rows, timestamps: Rows, validation_from: int, test_from: int) -> Cuts:
@@ -119,18 +147,21 @@ def between(cuts: Cuts, first: str, last: str, num_events: int) -> NDArray[np.bo
     return np.cumsum(edges[:-1]) > 0
 
 
-def _refuse_empty_parts(cuts: Cuts, is_target: NDArray[np.bool_], name: str) -> None:
-    parts = {
-        "training": (cuts["train_end"] - cuts["start"]).sum(),
-        "validation": between(cuts, "validation_start", "validation_end", len(is_target))[
-            is_target
-        ].sum(),
-        "test": between(cuts, "test_start", "test_end", len(is_target))[is_target].sum(),
-    }
-    if empty := [part for part, events in parts.items() if not events]:
-        found = ", ".join(f"{part} {events}" for part, events in parts.items())
+def count_events(cuts: Cuts, is_target: NDArray[np.bool_]) -> dict[str, int]:
+    """Events of training, and events of target behaviours of validation and test."""
+    counts = {"training": int((cuts["train_end"] - cuts["start"]).sum())}
+    for part in ("validation", "test"):
+        inside = between(cuts, f"{part}_start", f"{part}_end", len(is_target))
+        counts[part] = int(is_target[inside].sum())
+    return counts
+
+
+def refuse_empty(counts: Mapping[str, int], num_events: int, num_users: int, name: str) -> None:
+    """Raise InputError where a part of the split has nothing."""
+    if empty := [part for part, events in counts.items() if not events]:
+        found = ", ".join(f"{part} {events}" for part, events in counts.items())
         raise InputError(
-            f"the {name} split of {len(is_target)} events of {len(cuts['start'])} users leaves "
+            f"the {name} split of {num_events} events of {num_users} users leaves "
             f"no event to {' and '.join(empty)} (found: {found}; in validation and test only "
             f"target behaviours count): choose other windows or another split"
         )

@@ -102,13 +102,22 @@ def refuse_existing(out: Path) -> None:
         raise InputError(f"{out} exists: choose a new directory or delete it")
 
 
-def write_manifest(directory: Path, kind: str, config: Mapping[str, Any], parent: str) -> None:
-    """Write `manifest.json` over all files now in `directory`."""
-    files = {
-        path.relative_to(directory).as_posix(): file_sha256(path)
+def write_manifest(
+    directory: Path,
+    kind: str,
+    config: Mapping[str, Any],
+    parent: str,
+    *,
+    known: Mapping[str, str] | None = None,
+) -> None:
+    """Write `manifest.json` over all files now in `directory`; hashes in `known` are taken over."""
+    known = known or {}
+    paths = {
+        path.relative_to(directory).as_posix(): path
         for path in sorted(directory.rglob("*"))
         if path.is_file() and path.name != MANIFEST
     }
+    files = {name: known.get(name) or file_sha256(path) for name, path in paths.items()}
     content = {
         "format_version": FORMAT_VERSION,
         "kind": kind,

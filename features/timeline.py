@@ -41,30 +41,51 @@ def _keys(items: Ints, days: Ints) -> NDArray[np.int64]:
     return (np.asarray(items, np.int64) << 32) + (days + 2**31)
 
 
+TIMELINE_TYPES = {"key": np.int64, "total": np.int64, "first_day": np.int32}
+
+
 def write_timelines(directory: Path, item_ids: Ints, timestamps: Ints, num_items: int) -> None:
     """Write `item-timeline.arrow` over events (E,) in any order, item ids 1..num_items."""
-    days = day_of(timestamps)
-    events = np.concatenate([_keys(item_ids, days), _keys(np.zeros_like(days), days)])
-    events.sort()
-    is_first = np.diff(events, prepend=-1) > 0
-    starts = np.flatnonzero(is_first)
-    counts = np.diff(starts, append=len(events))
-    before = _keys(np.arange(num_items + 1), np.array(NEVER))
-    keys = np.concatenate([before, events[starts]])
-    order = np.argsort(keys, kind="stable")
-    keys = keys[order]
-    running = np.cumsum(np.concatenate([np.zeros(num_items + 1, np.int64), counts])[order])
-    first_rows = np.searchsorted(keys, before)
-    items = keys >> 32
-    first_day = np.full(num_items + 1, NEVER, np.int64)
-    chosen = np.flatnonzero(np.diff(first_rows, append=len(keys)) > 1)
-    first_day[chosen] = _days(keys[first_rows[chosen] + 1])
-    columns = {
-        "key": keys,
+    keys, counts = count_days(item_ids, timestamps)
+    daily = count_days(np.zeros_like(item_ids), timestamps)
+    rows = timeline_rows(
+        np.concatenate([daily[0], keys]), np.concatenate([daily[1], counts]), 0, num_items + 1
+    )
+    write_table(directory / ITEM_TIMELINE, rows)
+
+
+def count_days(item_ids: Ints, timestamps: Ints) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The (item, day) keys with events, ascending, and how many events each has."""
+    keys = _keys(item_ids, day_of(timestamps))
+    keys.sort()
+    starts = np.flatnonzero(np.diff(keys, prepend=-1) > 0)
+    return keys[starts], np.diff(starts, append=len(keys))
+
+
+def first_key(item: int) -> int:
+    """The least key of an item: where its rows begin among sorted keys."""
+    return item << 32
+
+
+def timeline_rows(
+    keys: NDArray[np.int64], counts: NDArray[np.int64], first: int, end: int
+) -> dict[str, NDArray]:
+    """The rows of the items [first, end), of which `keys` are all with events, ascending."""
+    before = _keys(np.arange(first, end), np.array(NEVER))
+    merged = np.concatenate([before, keys])
+    order = np.argsort(merged, kind="stable")
+    merged = merged[order]
+    running = np.cumsum(np.concatenate([np.zeros(len(before), np.int64), counts])[order])
+    first_rows = np.searchsorted(merged, before)
+    items = (merged >> 32) - first
+    first_day = np.full(end - first, NEVER, np.int64)
+    chosen = np.flatnonzero(np.diff(first_rows, append=len(merged)) > 1)
+    first_day[chosen] = _days(merged[first_rows[chosen] + 1])
+    return {
+        "key": merged,
         "total": running - running[first_rows][items],
         "first_day": first_day.astype(np.int32)[items],
     }
-    write_table(directory / ITEM_TIMELINE, columns)
 
 
 def _days(keys: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -45,16 +45,23 @@ class Workspace:
         return self.root / stage
 
 
-def features_stage(config: RunConfig, events: Path, out: Path) -> None:
-    """Encode events for training: a dataset of lives where the config has a [life] section."""
+def features_stage(
+    config: RunConfig, events: Path, out: Path, base: Path | None = None
+) -> None:
+    """Encode events for training: a dataset of lives where the config has a [life] section.
+
+    base: an older dataset that a log in parts continues.
+    """
     if config.life is not None:
+        if base is not None:
+            raise InputError("a dataset of lives is built anew: leave out --base")
         from features.life_build import build_lives  # noqa: PLC0415 - Polars loads where it works
 
         build_lives(events, config.life, out)
     else:
         from features.build import build_dataset  # noqa: PLC0415
 
-        build_dataset(events, config.features, out)
+        build_dataset(events, config.features, out, base)
 
 
 def train_stage(config: RunConfig, dataset: Path, out: Path) -> "TrainResult":

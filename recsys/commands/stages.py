@@ -1,7 +1,7 @@
 """Verbs that make one stage directory from another: data, features, train, export, run, demo."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -11,12 +11,30 @@ app = typer.Typer()
 
 
 @app.command()
-def data(config: Config, out: Out) -> None:
+def data(
+    config: Config,
+    out: Out,
+    base: Annotated[
+        Path | None, typer.Option(help="An events directory in parts that the log continues.")
+    ] = None,
+    on_error: Annotated[
+        Literal["stop", "skip"] | None,
+        typer.Option(help="Bad rows of log files: stop, or skip and list them. Over the config."),
+    ] = None,
+) -> None:
     """Load a source into an events directory: events, items, users, with licence and hashes."""
+    from dataclasses import replace
+
     from data.build import build_events
+    from data.config import LogFiles
     from recsys.config import read_config
 
-    build_events(read_config(config).data, out)
+    source = read_config(config).data
+    if on_error is not None:
+        if not isinstance(source, LogFiles):
+            raise typer.BadParameter("--on-error is for log files: source = 'log'")
+        source = replace(source, on_error=on_error)
+    build_events(source, out, base)
     typer.echo(f"events  {out}")
 
 
@@ -25,12 +43,16 @@ def features(
     config: Config,
     events: Annotated[Path, typer.Option(help="An events directory made by `recsys data`.")],
     out: Out,
+    base: Annotated[
+        Path | None,
+        typer.Option(help="A dataset of an older, shorter log: its ids are kept."),
+    ] = None,
 ) -> None:
     """Clean, split and encode events into a dataset directory, ready for training."""
     from recsys.config import read_config
     from recsys.pipeline import features_stage
 
-    features_stage(read_config(config), events, out)
+    features_stage(read_config(config), events, out, base)
     typer.echo(f"dataset  {out}")
 
 

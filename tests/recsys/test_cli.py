@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 from recsys.cli import app
 
 OPTIONS = {
-    "data": {"config", "--out"},
-    "features": {"config", "--events", "--out"},
+    "data": {"config", "--out", "--base", "--on-error"},
+    "features": {"config", "--events", "--out", "--base"},
     "train": {"config", "--dataset", "--out"},
     "export": {"config", "--dataset", "--out", "--run"},
     "evaluate": {"bundle", "--dataset", "--out", "--config", "--split"},
