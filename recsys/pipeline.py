@@ -45,9 +45,7 @@ class Workspace:
         return self.root / stage
 
 
-def features_stage(
-    config: RunConfig, events: Path, out: Path, base: Path | None = None
-) -> None:
+def features_stage(config: RunConfig, events: Path, out: Path, base: Path | None = None) -> None:
     """Encode events for training: a dataset of lives where the config has a [life] section.
 
     base: an older dataset that a log in parts continues.
