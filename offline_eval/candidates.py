@@ -35,6 +35,12 @@ class Candidates:
         keys = users_X.astype(np.int64) * (num_items + 1) + items_X
         return cls(num_users, num_items, sorted_distinct(keys))
 
+    def block(self, start: int, stop: int) -> "Candidates":
+        """The candidates of users start..stop - 1, renumbered from 0."""
+        width = self.num_items + 1
+        first, last = np.searchsorted(self.keys, [start * width, stop * width])
+        return Candidates(stop - start, self.num_items, self.keys[first:last] - start * width)
+
     @property
     def counts(self) -> NDArray[np.int64]:
         """Candidates of each user, (U,)."""

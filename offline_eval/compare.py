@@ -1,151 +1,143 @@
-"""Two reports, user by user: which bundle is better, on what, and could it be chance?"""
+"""Reports side by side, user by user: which run is better, on what, and could it be chance?
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+Runs of one name are seeds of one system: their values are averaged per user, and their spread
+enters every interval and test.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import polars as pl
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
 from features.errors import InputError
 from features.stage import read_manifest, verify_files
 from offline_eval.fingerprint import differing_parts
-from offline_eval.hypotheses import holm, minimal_detectable_effect, permutation_p
+from offline_eval.hypotheses import holm
+from offline_eval.metrics import Floats
+from offline_eval.pairs import significance_letters
 from offline_eval.records import PER_USER_FILE
-from offline_eval.report import Report, label, read_report
-from offline_eval.significance import Difference, paired_difference
+from offline_eval.report import Comparison, Kind, Report, label, read_report, without_nan
+from offline_eval.seeds import compare_seeds, estimate_seeds
+from offline_eval.significance import Estimate
 from offline_eval.table import main_metrics
+
+GATE = "recent_popularity"
+Values = Mapping[str, Floats]
+"""By metric, (R, U): a row a seed, a column a user."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MetricDifference:
-    """One metric of both systems over the same users."""
+class Entry:
+    """One system of the comparison."""
 
-    metric: str
-    first: float
-    second: float
-    difference: Difference
-    """Second minus first: positive where the second is better."""
-    p: float
-    """Paired permutation test, two-sided."""
-    p_holm: float
-    """The same, corrected for the number of metrics tested."""
-    detectable: float
-    """The true difference that so many users would show 4 times out of 5."""
+    name: str
+    kind: Kind
+    seeds: int
+    estimates: Mapping[str, Estimate]
+    """By metric name; intervals over users, and over seeds where there are several."""
+    spread: Mapping[str, float]
+    """Standard deviation over the seeds by metric name; nan for a single one."""
+    letters: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunComparison:
-    """How a second system differs from a first one."""
+    """Systems of several reports under one protocol."""
 
-    first: str
-    second: str
     fingerprint: str
+    title: str
     users: int
-    metrics: Sequence[MetricDifference]
+    metric: str
+    """What letters and verdicts are about."""
+    entries: Sequence[Entry]
+    """Best first."""
+    comparisons: Sequence[Comparison]
+    """Each later run against the first on every metric, then every run against the gate and the
+    best baseline on the main one; p-values corrected (Holm) for all of them together."""
     differing: Sequence[str]
     """Parts of the protocol that differ; empty unless differences were allowed."""
 
-    def verdict(self, metric: str) -> str:
-        """Whether the second system is better on a metric, in words."""
-        found = next(one for one in self.metrics if one.metric == metric)
-        numbers = (
-            f"{found.difference.value:+.4f}, 95 % interval {found.difference.low:+.4f} to "
-            f"{found.difference.high:+.4f}, p = {found.p:.4f}, with Holm {found.p_holm:.4f}"
-        )
-        if found.p_holm <= 0.05:
-            told = "better" if found.difference.value > 0 else "WORSE"
-            return f"{self.second} is {told} than {self.first} on {label(metric)}: {numbers}."
-        return (
-            f"{self.second} cannot be told from {self.first} on {label(metric)}: {numbers}. "
-            f"With {self.users:,} users a difference of {found.detectable:.4f} would usually show."
-        )
+    @property
+    def metrics(self) -> list[str]:
+        """Metric names, in the order of the first entry."""
+        return list(self.entries[0].estimates)
+
+    def to_json(self) -> str:
+        """As JSON; nan is null."""
+        return json.dumps(without_nan(asdict(self)), indent=1, allow_nan=False) + "\n"
 
 
 def compare(
-    first: Path,
-    second: Path,
+    runs: Sequence[tuple[str, Path]],
     *,
-    system: str = "bundle",
+    metric: str | None = None,
+    baselines: bool = True,
     allow_differences: bool = False,
     resamples: int = 1_000,
     seed: int = 0,
 ) -> RunComparison:
-    """Compare a system of two report directories, paired by user, on the main metrics.
+    """Compare reports given as (name, directory), paired by user, on their main metrics.
 
-    Few metrics, because Holm's correction asks more of each the more there are.
-    Raises InputError where the protocols differ, naming the parts, unless that is allowed; also
-    where the reports are over different users, or a file is damaged.
+    baselines: also the baselines of the first report. metric: what letters and verdicts are about;
+    None takes NDCG at the reports' main cut-off. Raises InputError where the protocols differ,
+    naming the parts, unless that is allowed; also where reports are over different users, a file is
+    damaged, or there is no such metric.
     """
-    reports = [_opened(path) for path in (first, second)]
-    differing = differing_parts(reports[0].protocol, reports[1].protocol)
-    if differing and not allow_differences:
-        raise InputError(
-            f"{first} and {second} measure different things, so their numbers do not compare: "
-            f"{'; '.join(differing)}. Evaluate both bundles on one dataset with one config"
+    opened = [_opened(path) for _, path in runs]
+    differing = check_protocols(runs, opened, allow_differences=allow_differences)
+    names = main_metrics(opened[0])[0]
+    main = metric or f"ndcg@{opened[0].main_k}"
+    if main not in opened[0].metrics:
+        raise InputError(f"no metric {main!r}: choose from {opened[0].metrics}")
+    names = list(dict.fromkeys([main, *names]))
+    kinds, values, users = _gather(runs, opened, names, baselines=baselines)
+    values_of_main = {name: by_metric[main].mean(axis=0) for name, by_metric in values.items()}
+    letters = significance_letters(values_of_main, seed=seed)
+    entries = [
+        Entry(
+            name=name,
+            kind=kinds[name],
+            seeds=len(next(iter(by_metric.values()))),
+            estimates={
+                one: estimate_seeds(found, resamples=resamples, seed=seed)
+                for one, found in by_metric.items()
+            },
+            spread={one: _spread(found) for one, found in by_metric.items()},
+            letters=letters[name],
         )
-    tables = [_values(path, system) for path in (first, second)]
-    if not tables[0]["user_id"].equals(tables[1]["user_id"]):
-        raise InputError(
-            f"{first} has {len(tables[0])} users and {second} has {len(tables[1])}, not the same "
-            "ones: a paired comparison needs both systems on every user"
-        )
-    names = [name for name in main_metrics(reports[0])[0] if name in tables[0].columns]
-    if missing := [name for name in names if name not in tables[1].columns]:
-        raise InputError(f"{second} has no {', '.join(map(label, missing))}: use equal cut-offs")
-    values = [
-        {name: table[name].to_numpy().astype(np.float64) for name in names} for table in tables
+        for name, by_metric in values.items()
     ]
-    differences = {name: values[1][name] - values[0][name] for name in names}
-    p_values = np.array([permutation_p(differences[name], seed=seed) for name in names])
-    rows = [
-        MetricDifference(
-            metric=name,
-            first=_mean(values[0][name]),
-            second=_mean(values[1][name]),
-            difference=paired_difference(
-                values[1][name], values[0][name], resamples=resamples, seed=seed
-            ),
-            p=float(p),
-            p_holm=float(adjusted),
-            detectable=minimal_detectable_effect(differences[name]),
-        )
-        for name, p, adjusted in zip(names, p_values, holm(p_values), strict=True)
-    ]
+    entries.sort(key=lambda entry: -np.nan_to_num(entry.estimates[main].value, nan=-1.0))
     return RunComparison(
-        first=str(first),
-        second=str(second),
-        fingerprint=reports[0].fingerprint,
-        users=len(tables[0]),
-        metrics=rows,
+        fingerprint=opened[0].fingerprint,
+        title=", ".join(dict.fromkeys(name for name, _ in runs)),
+        users=users,
+        metric=main,
+        entries=entries,
+        comparisons=_comparisons(
+            entries, values, _pairs(runs, entries, names, main), (resamples, seed)
+        ),
         differing=differing,
     )
 
 
-def print_comparison(found: RunComparison, console: Console | None = None) -> None:
-    """A row a metric, then the verdict on the main one."""
-    console = console or Console()
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
-    for name in ("metric", "first", "second", "difference", "95 % interval", "p (Holm)"):
-        table.add_column(name, justify="left" if name == "metric" else "right", no_wrap=True)
-    for one in found.metrics:
-        table.add_row(
-            label(one.metric),
-            f"{one.first:.4f}",
-            f"{one.second:.4f}",
-            f"{one.difference.value:+.4f}",
-            f"{one.difference.low:+.4f} {one.difference.high:+.4f}",
-            f"{one.p_holm:.4f}",
-            style="" if one.p_holm <= 0.05 else "dim",
-        )
-    console.print(table)
-    for part in found.differing:
-        console.print(f"CAUTION, the protocols differ in {part}", style="red")
-    main = "ndcg@10" if any(one.metric == "ndcg@10" for one in found.metrics) else ""
-    console.print(found.verdict(main or found.metrics[0].metric))
+def check_protocols(
+    runs: Sequence[tuple[str, Path]], opened: Sequence[Report], *, allow_differences: bool
+) -> list[str]:
+    """The parts in which any protocol differs from the first; raises InputError unless allowed."""
+    found: list[str] = []
+    for (_, path), report in zip(runs[1:], opened[1:], strict=True):
+        differing = differing_parts(opened[0].protocol, report.protocol)
+        if differing and not allow_differences:
+            raise InputError(
+                f"{runs[0][1]} and {path} measure different things, so their numbers do not "
+                f"compare: {'; '.join(differing)}. Evaluate both on one dataset with one config"
+            )
+        found += differing
+    return list(dict.fromkeys(found))
 
 
 def _opened(directory: Path) -> Report:
@@ -153,18 +145,84 @@ def _opened(directory: Path) -> Report:
     return read_report(directory)
 
 
-def _values(directory: Path, system: str) -> pl.DataFrame:
-    """Values of one system, in order of the users."""
-    frame = pl.read_parquet(directory / PER_USER_FILE).with_columns(
-        pl.col("system").cast(pl.String)
-    )
-    found = frame.filter(pl.col("system") == system).sort("user_id")
-    if found.is_empty():
-        names = frame["system"].unique(maintain_order=True).to_list()
-        raise InputError(f"{directory} has no system {system!r}: choose from {names}")
-    return found
+def _gather(
+    runs: Sequence[tuple[str, Path]],
+    opened: Sequence[Report],
+    names: Sequence[str],
+    *,
+    baselines: bool,
+) -> tuple[dict[str, Kind], Mapping[str, Values], int]:
+    """Kind and values of every system by name, and the number of users."""
+    kinds: dict[str, Kind] = {}
+    rows: dict[str, list[Mapping[str, Floats]]] = {}
+    users: pl.Series | None = None
+    for number, ((name, path), report) in enumerate(zip(runs, opened, strict=True)):
+        frame = pl.read_parquet(path / PER_USER_FILE).with_columns(pl.col("system").cast(pl.String))
+        if missing := [one for one in names if one not in frame.columns]:
+            raise InputError(f"{path} has no {', '.join(map(label, missing))}: use equal cut-offs")
+        for system in report.systems:
+            if system.kind == "baseline" and (number > 0 or not baselines):
+                continue
+            found = frame.filter(pl.col("system") == system.name).sort("user_id")
+            users = found["user_id"] if users is None else users
+            if not found["user_id"].equals(users):
+                raise InputError(
+                    f"{runs[0][1]} has {len(users)} users and {path} has {len(found)}, not the "
+                    "same ones: a paired comparison needs all systems on every user"
+                )
+            key = {"bundle": name, "stage": f"{name} without ranker"}.get(system.kind, system.name)
+            kinds[key] = system.kind
+            values = {one: found[one].to_numpy().astype(np.float64) for one in names}
+            rows.setdefault(key, []).append(values)
+    assert users is not None  # a report has a bundle
+    stacked = {
+        key: {one: np.stack([values[one] for values in found]) for one in names}
+        for key, found in rows.items()
+    }
+    return kinds, stacked, len(users)
 
 
-def _mean(values: np.ndarray) -> float:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if known.size else float("nan")
+def _pairs(
+    runs: Sequence[tuple[str, Path]], entries: Sequence[Entry], names: Sequence[str], main: str
+) -> list[tuple[str, str, str]]:
+    """First system, second system and metric of each test."""
+    bundles = list(dict.fromkeys(name for name, _ in runs))
+    pairs = [(one, bundles[0], metric) for one in bundles[1:] for metric in names]
+    baselines = [entry.name for entry in entries if entry.kind == "baseline"]
+    rivals = list(dict.fromkeys([*(b for b in baselines if b == GATE), *baselines[:1]]))
+    ours = [entry.name for entry in entries if entry.kind != "baseline"]
+    return pairs + [(one, rival, main) for one in ours for rival in rivals]
+
+
+def _comparisons(
+    entries: Sequence[Entry],
+    values: Mapping[str, Values],
+    pairs: Sequence[tuple[str, str, str]],
+    draws: tuple[int, int],
+) -> list[Comparison]:
+    resamples, seed = draws
+    tested = [
+        compare_seeds(values[first][metric], values[second][metric], resamples=resamples, seed=seed)
+        for first, second, metric in pairs
+    ]
+    adjusted = holm(np.array([one.p for one in tested]))
+    return [
+        Comparison(
+            first=first,
+            second=second,
+            metric=metric,
+            difference=one.difference,
+            p=one.p,
+            p_holm=float(p),
+            detectable=one.detectable,
+        )
+        for (first, second, metric), one, p in zip(pairs, tested, adjusted, strict=True)
+    ]
+
+
+def _spread(values_RU: Floats) -> float:
+    """Standard deviation of the seeds' means; nan for one seed, or where nothing is defined."""
+    known_U = ~np.isnan(values_RU).any(axis=0)
+    if len(values_RU) < 2 or not known_U.any():
+        return float("nan")
+    return float(values_RU[:, known_U].mean(axis=1).std(ddof=1))

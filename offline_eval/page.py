@@ -1,37 +1,41 @@
-"""A report as one HTML file that needs no network and no script: charts are styled boxes.
+"""A report as one HTML file that needs no network; only the search among users needs its script.
 
 Follows the reader's light or dark setting; one column on a telephone, several on a desktop.
 """
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
-from importlib.resources import files
 from typing import Any
 
+from offline_eval.charts import (
+    Series,
+    axis_of,
+    document,
+    legend,
+    line_chart,
+    row,
+    told_apart,
+)
+from offline_eval.explorer import SCRIPT, examples
 from offline_eval.markdown import metric_families
-from offline_eval.report import MEANINGS, Report, System, label
+from offline_eval.report import MEANINGS, Report, label
 from offline_eval.significance import Estimate, single_figure
 from offline_eval.table import interval, main_metrics, shown, stage_estimates
 
 
 def page(report: Report) -> str:
     """The whole file."""
-    style = files("offline_eval").joinpath("report.css").read_text()
     parts = [
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<title>{escape(report.title)}</title><style>{style}</style></head><body><main>",
         *_head(report),
         *_charts(report),
+        *_curves(report),
         *_two_stages(report),
         *_cuts(report),
         *_tables(report),
-        *_examples(report),
+        *examples(report.examples),
         *_protocol(report),
-        "</main></body></html>\n",
     ]
-    return "\n".join(parts)
+    return document(report.title, parts, script=SCRIPT)
 
 
 def _head(report: Report) -> Iterable[str]:
@@ -67,13 +71,49 @@ def _charts(report: Report) -> Iterable[str]:
             for system in report.systems
             if name in system.estimates
         }
-        low, high = _axis(name, found.values(), report.ceiling.get(name, 0.0))
+        low, high = axis_of(name, found.values(), report.ceiling.get(name, 0.0))
         yield f'<section class="card"><h3>{escape(label(name))}</h3>'
         for system in report.systems:
             if system.name in found:
-                yield _row(system, found[system.name], (low, high), report.ceiling.get(name))
+                named = system.name
+                if name == f"ndcg@{report.main_k}" and system.letters:
+                    named += f" ({system.letters})"
+                best = report.ceiling.get(name)
+                yield row(named, system.kind, found[system.name], (low, high), best)
         yield f'<div class="axis"><span>{low:.4g}</span><span>{high:.4g}</span></div></section>'
     yield "</div>"
+
+
+def _curves(report: Report) -> Iterable[str]:
+    """Metrics over the cut-off, and learning curves where the run is known."""
+    rivals = dict.fromkeys([report.bundle.name, *(one.second for one in report.comparisons)])
+    kinds = {system.name: system.kind for system in report.systems}
+    if len(report.ks) > 1:
+        yield '<h2>Over the cut-off</h2><div class="charts">'
+        for family in ("hit_rate", "ndcg", "recall"):
+            series = [_over_ks(report, name, kinds[name], family) for name in rivals]
+            series = told_apart([one for one in series if one.points])
+            yield f'<section class="card"><h3>{escape(label(family))}@k</h3>'
+            yield line_chart(series, x="k", y=label(family)) + legend(series) + "</section>"
+        yield "</div>"
+    if report.learning:
+        yield '<h2>Learning curves</h2><div class="charts">'
+        for name, points in report.learning.items():
+            curve = Series(name=name, kind="bundle", points=points)
+            yield f'<section class="card"><h3>{escape(name)}</h3>'
+            yield line_chart([curve], x="step", y=name, from_zero=False) + "</section>"
+        yield "</div>"
+
+
+def _over_ks(report: Report, name: str, kind: str, family: str) -> Series:
+    estimates = next(system.estimates for system in report.systems if system.name == name)
+    found = [(k, estimates[f"{family}@{k}"]) for k in report.ks if f"{family}@{k}" in estimates]
+    return Series(
+        name=name,
+        kind=kind,
+        points=[(float(k), one.value) for k, one in found],
+        bands=[(one.low, one.high) for _, one in found],
+    )
 
 
 def _two_stages(report: Report) -> Iterable[str]:
@@ -83,14 +123,14 @@ def _two_stages(report: Report) -> Iterable[str]:
         yield "<h3>What each stage reaches</h3>"
         for name, found in stage_estimates(report, stages):
             kind = "bundle" if name.endswith(f", {report.bundle.name}") else "stage"
-            yield _row(System(name=name, kind=kind, estimates={}), found, (0.0, 1.0), None)
+            yield row(name, kind, found, (0.0, 1.0))
         yield '<div class="axis"><span>0</span><span>1</span></div></section>'
         total = max(sum(stages.fates.values()), 1)
         yield '<section class="card"><h3>What became of the targets</h3>'
         for fate, count in stages.fates.items():
             share = single_figure(count / total)
             kind = "bundle" if fate == "listed" else "baseline"
-            yield _row(System(name=fate, kind=kind, estimates={}), share, (0.0, 1.0), None)
+            yield row(fate, kind, share, (0.0, 1.0))
         yield '<div class="axis"><span>0</span><span>1</span></div></section></div>'
 
 
@@ -104,47 +144,17 @@ def _cuts(report: Report) -> Iterable[str]:
     yield f'<h2>{escape(label(metric))} on parts of the targets</h2><div class="charts">'
     for cut, groups in report.cut_groups().items():
         found = [one for group in groups.values() for one in group]
-        low, high = _axis(metric, [one.estimate for one in found if one.metric == metric], 0.0)
+        low, high = axis_of(metric, [one.estimate for one in found if one.metric == metric], 0.0)
         yield f'<section class="card"><h3>By {escape(cut)}</h3>'
         for group, estimates in groups.items():
             users = estimates[0].estimate.defined
-            yield f'<p class="group">{escape(group)} <span class="soft">{users:,} users</span></p>'
+            counts = f"{users:,} users, {estimates[0].targets:,} targets"
+            yield f'<p class="group">{escape(group)} <span class="soft">{counts}</span></p>'
             for one in estimates:
                 if one.metric == metric and one.system in systems:
-                    yield _row(systems[one.system], one.estimate, (low, high), None)
+                    yield row(one.system, systems[one.system].kind, one.estimate, (low, high))
         yield f'<div class="axis"><span>{low:.4g}</span><span>{high:.4g}</span></div></section>'
     yield "</div>"
-
-
-def _axis(name: str, found: Iterable[Estimate], best: float) -> tuple[float, float]:
-    """From 0, so that lengths are honest; AUC from chance, where its scale begins."""
-    estimates = [one for one in found if not math.isnan(one.low)]
-    top = max([best, *(one.high for one in estimates), 1e-9])
-    if name != "auc":
-        return 0.0, float(f"{top * 1.05:.2g}") if top * 1.05 < 1 else 1.0
-    return min([0.5, *(one.low for one in estimates)]), 1.0
-
-
-def _row(system: System, found: Estimate, axis: tuple[float, float], best: float | None) -> str:
-    low, high = axis
-
-    def at(value: float) -> float:
-        return min(max(100 * (value - low) / (high - low), 0), 100)
-
-    marks = ""
-    if best is not None:
-        marks += f'<i class="best" style="left:{at(best):.2f}%"></i>'
-    if not math.isnan(found.value):
-        if not math.isnan(found.low):
-            left, right = at(found.low), at(found.high)
-            marks += f'<i class="range" style="left:{left:.2f}%;width:{right - left:.2f}%"></i>'
-        marks += f'<i class="dot" style="left:{at(found.value):.2f}%"></i>'
-    told = escape(f"{system.name}: {shown(found)} {interval(found)}", quote=True)
-    return (
-        f'<div class="row {system.kind}" role="img" aria-label="{told}" title="{told}">'
-        f'<span class="name">{escape(system.name)}</span><span class="track">{marks}</span>'
-        f'<span class="value">{shown(found)}</span></div>'
-    )
 
 
 def _tables(report: Report) -> Iterable[str]:
@@ -175,30 +185,6 @@ def _best(ceiling: Mapping[str, float], names: Sequence[str]) -> str:
     return "".join(
         f"<td>{ceiling[name]:.4f}</td>" if name in ceiling else "<td></td>" for name in names
     )
-
-
-def _examples(report: Report) -> Iterable[str]:
-    """Single users, folded: history, recommendations with the hits marked, targets."""
-    if report.examples:
-        yield "<h2>Single users</h2>"
-    for one in report.examples:
-        hits = sum(one.hits)
-        told = f"{one.history_length:,} events, {hits} of {len(one.listed)} recommendations right"
-        yield f'<details class="card"><summary>{escape(one.user)} '
-        yield f'<span class="soft">{told}</span></summary><div class="charts">'
-        parts = {
-            "History, latest last": [(item, False) for item in one.history],
-            "Recommended": list(zip(one.listed, one.hits, strict=True)),
-            "Targets": [(item, False) for item in one.targets],
-        }
-        for name, items in parts.items():
-            yield f"<section><h3>{name}</h3><ol>"
-            yield from (
-                f'<li class="hit">{escape(item)} \u2713</li>' if hit else f"<li>{escape(item)}</li>"
-                for item, hit in items
-            )
-            yield "</ol></section>"
-        yield "</div></details>"
 
 
 def _protocol(report: Report) -> Iterable[str]:

@@ -6,7 +6,7 @@ Plain data with one JSON form; `offline_eval.table`, `markdown` and `html` only 
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -180,6 +180,8 @@ class Report:
     two_stages: Sequence[TwoStages]
     """One where the bundle has a ranker, else none."""
     examples: Sequence[Example]
+    learning: Mapping[str, Sequence[tuple[float, float]]] = field(default_factory=dict)
+    """(step, value) of each validation in training, by name, where the run is known."""
 
     @property
     def fingerprint(self) -> str:
@@ -213,9 +215,13 @@ class Report:
             if name in found and best > 0
         }
 
+    def with_learning(self, curves: Mapping[str, Sequence[tuple[float, float]]]) -> "Report":
+        """The same report, with learning curves."""
+        return replace(self, learning=curves)
+
     def to_json(self) -> str:
         """The report as JSON; nan is null."""
-        content = _without_nan(asdict(self) | {"fingerprint": self.fingerprint})
+        content = without_nan(asdict(self) | {"fingerprint": self.fingerprint})
         return json.dumps(content, indent=1, allow_nan=False) + "\n"
 
     @classmethod
@@ -275,11 +281,12 @@ def _with_nan(numbers: Mapping[str, Any]) -> dict[str, Any]:
     return {name: math.nan if value is None else value for name, value in numbers.items()}
 
 
-def _without_nan(content: Any) -> Any:
+def without_nan(content: Any) -> Any:
+    """The same content with None for nan, which JSON does not know."""
     if isinstance(content, float) and math.isnan(content):
         return None
     if isinstance(content, Mapping):
-        return {name: _without_nan(value) for name, value in content.items()}
+        return {name: without_nan(value) for name, value in content.items()}
     if isinstance(content, list | tuple):
-        return [_without_nan(value) for value in content]
+        return [without_nan(value) for value in content]
     return content

@@ -9,7 +9,15 @@ import sys
 import typer
 
 from features.errors import InputError
-from recsys.commands import answers, evaluation, online, releases, scoring, stages
+from recsys.commands import (
+    answers,
+    evaluation,
+    online,
+    releases,
+    scoring,
+    stages,
+    verdicts,
+)
 from serving.errors import ServingError
 
 app = typer.Typer(
@@ -19,7 +27,7 @@ app = typer.Typer(
     help="From an event log to measured, served recommendations, through one portable bundle.",
     epilog="Start with: recsys demo",
 )
-for group in (stages, evaluation, answers, scoring, releases, online):
+for group in (stages, evaluation, verdicts, answers, scoring, releases, online):
     app.add_typer(group.app)
 
 

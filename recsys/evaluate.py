@@ -20,6 +20,7 @@ from features.stage import write_stage
 from features.store import Dataset
 from offline_eval.cuts import Cut
 from offline_eval.fingerprint import METRICS_VERSION
+from offline_eval.learning import read_curves
 from offline_eval.markdown import markdown
 from offline_eval.page import page
 from offline_eval.report import METRICS_FILE, Example, Report
@@ -33,7 +34,7 @@ from serving.policy import Policy
 from serving.recommender import Recommender
 
 MAIN_K = 10
-EXAMPLES = 12
+EXAMPLES = 60
 """Cases shown one by one in a report."""
 HISTORY_SHOWN = 10
 """Most recent events, and targets, shown of each."""
@@ -52,12 +53,13 @@ def evaluate(  # noqa: PLR0913 (each is a part of the protocol, or says where th
     ceiling: Mapping[str, Any] | None = None,
     users: Path | None = None,
     user_columns: Sequence[str] = (),
+    run: Path | None = None,
 ) -> Report:
     """Write a `report/`, print its table and return it.
 
     Raises InputError, and serving's errors for a bad bundle. ceiling: content of a synthetic
     shop's ceiling.json, the best that any model can reach there. users: a Parquet with a row a
-    user_id, whose `user_columns` become cuts.
+    user_id, whose `user_columns` become cuts. run: the training run, for its learning curves.
     """
     check_request(ks, baselines)
     data = Dataset.open(dataset)
@@ -89,6 +91,7 @@ def evaluate(  # noqa: PLR0913 (each is a part of the protocol, or says where th
             ceiling=best,
             cuts=measurement.cuts,
             examples=examples(recommender, data, task, main_k),
+            learning=read_curves(run) if run is not None else {},
             two_stages=[measurement.two_stages(recommender)] if has_ranker else [],
         )
         (directory / METRICS_FILE).write_text(report.to_json())

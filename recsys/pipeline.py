@@ -9,7 +9,7 @@ that another config or another parent made is refused, never used and never over
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -89,7 +89,7 @@ def export_stage(config: RunConfig, run: Path | None, dataset: Path, out: Path) 
     export_outcomes(run, dataset, config.export, out)
 
 
-def evaluate_stage(
+def evaluate_stage(  # noqa: PLR0913 (each says where something lies)
     bundle: Path,
     dataset: Path,
     out: Path,
@@ -97,6 +97,9 @@ def evaluate_stage(
     *,
     split: Split = "test",
     ceiling: Path | None = None,
+    users: Path | None = None,
+    user_columns: Sequence[str] = (),
+    run: Path | None = None,
 ) -> "Report":
     """Measure a bundle and print the table; `ceiling` is a synthetic shop's ceiling.json."""
     from recsys.evaluate import evaluate  # noqa: PLC0415 - loads Polars and onnxruntime
@@ -112,6 +115,9 @@ def evaluate_stage(
         resamples=settings.resamples,
         seed=settings.seed,
         ceiling=best,
+        users=users,
+        user_columns=user_columns,
+        run=run,
     )
 
 
@@ -167,7 +173,7 @@ def run_pipeline(path: Path, root: Path, say: Say) -> None:
         say,
         "report",
         report,
-        lambda: evaluate_stage(bundle, dataset, report, config.evaluate, ceiling=ceiling),
+        lambda: evaluate_stage(bundle, dataset, report, config.evaluate, ceiling=ceiling, run=run),
     )
 
 

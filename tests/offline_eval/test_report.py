@@ -145,7 +145,7 @@ def test_every_metric_of_an_evaluation_is_explained() -> None:
 class Tags(HTMLParser):
     """Checks that tags close in order, and gathers text and addresses."""
 
-    void = ("meta", "br")
+    void = ("meta", "br", "input")
 
     def __init__(self) -> None:
         super().__init__()
@@ -173,7 +173,7 @@ def test_the_page_is_well_formed_and_needs_no_network() -> None:
     assert tags.addresses == []
     assert "http" not in html
     assert "url(" not in html
-    assert "<script" not in html
+    assert html.count("<script>") == 1, "the search among users, inside the file"
     text = " ".join(tags.text)
     for expected in (
         "A <shop> & its split",
@@ -218,3 +218,15 @@ def test_what_is_no_report_is_refused(text: str, tmp_path: Path) -> None:
 def test_a_missing_report_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be read"):
         read_report(tmp_path)
+
+
+def test_learning_curves_and_cut_offs_are_drawn() -> None:
+    assert "Learning curves" not in page(REPORT)
+    curves = {"loss": [(10.0, 5.0), (20.0, 4.0)], "score": [(10.0, 0.1), (20.0, NAN)]}
+    html = page(REPORT.with_learning(curves))
+    assert html.count("<svg") == 5  # three metrics over k, two curves
+    assert "loss: step 20, loss 4" in html
+    assert "bundle: k 10, NDCG 0.2" in html
+    read = Report.from_json(REPORT.with_learning({"loss": [(1.0, 2.0)]}).to_json(), Path("x"))
+    assert read.fingerprint == REPORT.fingerprint
+    assert [tuple(point) for point in read.learning["loss"]] == [(1.0, 2.0)]

@@ -15,7 +15,7 @@ OPTIONS = {
     "features": {"config", "--events", "--out", "--base"},
     "train": {"config", "--dataset", "--out"},
     "export": {"config", "--dataset", "--out", "--run"},
-    "evaluate": {"bundle", "--dataset", "--out", "--config", "--split"},
+    "evaluate": {"bundle", "--dataset", "--out", "--config", "--split", "--users", "--by", "--run"},
     "recommend": {"bundle", "items", "--user", "--dataset", "-k", "--k"},
     "score": {
         "bundle",
@@ -39,6 +39,18 @@ OPTIONS = {
     "exposures": {"log", "--out", "--reward", "--hours"},
     "run": {"config", "--out"},
     "demo": {"--out"},
+    "compare": {
+        "reports",
+        "--metric",
+        "--baselines",
+        "--out",
+        "--allow-differences",
+        "--resamples",
+        "--seed",
+    },
+    "report": {"directory", "--as", "--out", "--run"},
+    "off-policy": {"log", "policy", "--clip", "--out", "--resamples", "--seed"},
+    "measure": {"examples", "--group", "--weighting", "--alpha", "--bins", "--out", "--seed"},
 }
 
 
