@@ -9,9 +9,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from serving.catalogue import RawId
+from serving.deadline import Deadline
 from serving.errors import RequestError, StateError
 from serving.history import Event, HistoryStore
+from serving.live import Live
+from serving.options import Options
 from serving.parquet_log import ParquetLog
+from serving.policy_spec import PolicySpec
 from serving.recommender import Recommendations, Recommender
 from serving.requests import History
 
@@ -34,6 +38,20 @@ class Question:
     exclude_seen: bool | None = None
     allow: Sequence[RawId] | None = None
     deny: Sequence[RawId] | None = None
+    shown: Sequence[RawId] = ()
+    segment: str | None = None
+    policy: PolicySpec | None = None
+    deadline: Deadline | None = None
+
+    def options(self) -> Options:
+        """The rarer wishes, as the library takes them."""
+        return Options(
+            policy=self.policy,
+            segment=self.segment,
+            request_id=self.request_id,
+            shown=self.shown,
+            deadline=self.deadline,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +67,20 @@ class Reply:
 
 @dataclass(slots=True)
 class Service:
-    """Safe to share between threads. `recommender` may be replaced at any time: an answer comes
-    whole from the one it started with.
+    """Safe to share between threads. What serves may change at any time: an answer comes whole from
+    the recommender it started with.
     """
 
-    recommender: Recommender
+    live: Live
     store: HistoryStore | None = None
     exposures: ParquetLog | None = None
     feedback: ParquetLog | None = None
     started: float = field(default_factory=time.time)
+
+    @property
+    def recommender(self) -> Recommender:
+        """What serves now: read it once a request."""
+        return self.live.recommender
 
     def recommend(self, question: Question) -> Reply:
         """The best items for a user or a history. Raises RequestError or DeadlineExceeded."""
@@ -75,6 +98,7 @@ class Service:
             exclude_seen=question.exclude_seen,
             allow=question.allow,
             deny=question.deny,
+            options=question.options(),
         )
         degraded = (*lost, *answer.degraded)
         self._log_exposures(question, answer, degraded)
@@ -118,6 +142,7 @@ class Service:
                 log.close()
         if self.store is not None:
             self.store.close()
+        self.live.close()
 
     def _history(
         self, recommender: Recommender, question: Question
@@ -148,7 +173,7 @@ class Service:
                     user,
                     str(item.item_id),
                     rank,
-                    getattr(item, "propensity", 1.0),
+                    item.propensity,
                     float(item.score),
                     item.source,
                     version,

@@ -38,6 +38,10 @@ class ServeConfig:
     history_days: float = TTL / 86_400
     """Days a history is kept after its last event."""
     state_timeout_ms: float = TIMEOUT * 1_000
+    items: str = ""
+    """Journal of items added and retired while serving. Empty: forgotten at the end."""
+    refresh_seconds: float = 2.0
+    """With a registry: how often CURRENT is looked at. 0: only when told to."""
     log: str = ""
     """Directory for exposures and feedback as Parquet. Empty: not logged."""
     log_seconds: float = 60.0
@@ -60,7 +64,7 @@ class ServeConfig:
         for name in ("port", "admin_port"):
             if not 0 <= getattr(self, name) <= 65_535:
                 raise ValueError(f"{name}={getattr(self, name)} is no port")
-        for name in ("threads", "queue", "drain_seconds"):
+        for name in ("threads", "queue", "drain_seconds", "refresh_seconds"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name}={getattr(self, name)} must not be negative")
 

@@ -15,7 +15,8 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from serving.errors import BundleError, RequestError, ServingError, StateError
+from serving.deadline import Deadline
+from serving.errors import BundleError, DeadlineExceeded, RequestError, ServingError, StateError
 from serving.http.gate import Visit
 from serving.http.journal import Pseudonyms
 from serving.http.messages import Answer, Fault
@@ -28,10 +29,6 @@ M = TypeVar("M", bound=msgspec.Struct)
 
 class NotFoundError(ServingError):
     """What the request names does not exist here."""
-
-
-class LateError(ServingError):
-    """The time of a request was up before it got a thread."""
 
 
 class Desk:
@@ -80,6 +77,11 @@ class Desk:
                 log.exception("request %s", visit.request_id)
             return status, msgspec.json.encode(fault)
 
+    def deadline(self, visit: Visit, milliseconds: float | None) -> Deadline:
+        """When a request must be answered, counted from its arrival."""
+        allowed = self.deadline_ms if milliseconds is None else milliseconds
+        return Deadline(visit.started + int(allowed * 1e6))
+
     def _count(self, answer: Answer, visit: Visit) -> None:
         for reason in answer.degraded:
             self.meters.degraded.labels(reason).inc()
@@ -105,7 +107,7 @@ def fault_of(error: Exception, visit: Visit) -> tuple[int, Fault]:
             status, kind = 400, "request"
         case NotFoundError():
             status, kind = 404, "not_found"
-        case LateError():
+        case DeadlineExceeded():
             status, kind = 504, "deadline"
         case StateError():
             status, kind = 503, "state"

@@ -101,10 +101,15 @@ class RetireItemsRequest(Message):
     item_ids: Annotated[list[Id], Meta(min_length=1, max_length=MAX_LIST)]
 
 
-class SwapRequest(Message):
-    """Serve another bundle of the registry."""
+class RefreshRequest(Message):
+    """Look at CURRENT now."""
 
-    version: Annotated[str, Meta(pattern="^[A-Za-z0-9._-]{1,128}$")]
+
+class RollbackRequest(Message):
+    """Serve an older version of the registry."""
+
+    version: Annotated[str, Meta(pattern="^[A-Za-z0-9._-]{1,128}$")] | None = None
+    """By default the one before."""
 
 
 class Item(Struct, kw_only=True, omit_defaults=True):
@@ -140,6 +145,20 @@ class Done(Struct, kw_only=True):
     degraded: list[str] = []
 
 
+class Release(Struct, kw_only=True):
+    """What serves after an attempt to change it."""
+
+    swapped: bool
+    bundle_version: str
+    added_items: int
+    retired_items: int
+    release: str
+    swaps: int
+    last_known_good: bool
+    refused: str | None
+    reason: str | None
+
+
 class Fault(Struct, kw_only=True):
     """Why there is no answer."""
 
@@ -158,9 +177,10 @@ REQUESTS = (
     ForgetRequest,
     AddItemsRequest,
     RetireItemsRequest,
-    SwapRequest,
+    RefreshRequest,
+    RollbackRequest,
 )
-RESPONSES = (Answer, Done, Fault)
+RESPONSES = (Answer, Done, Release, Fault)
 
 
 def components() -> dict[str, Any]:

@@ -5,15 +5,17 @@ from datetime import datetime
 from typing import Any
 
 from fastapi import FastAPI, Request
+from pydantic import TypeAdapter, ValidationError
 from starlette.responses import JSONResponse, Response
 
 from serving.catalogue import RawId
-from serving.errors import StateError
+from serving.errors import RequestError, StateError
 from serving.history import Event
 from serving.http import messages
 from serving.http.desk import Desk, NotFoundError
 from serving.http.gate import Room, Visit
 from serving.http.openapi import describe, operation
+from serving.policy_spec import PolicySpec
 from serving.recommender import Recommendation
 from serving.requests import History, microseconds
 from serving.service import Question, default_event
@@ -51,6 +53,10 @@ class PublicRoutes:
             exclude_seen=message.exclude_seen,
             allow=message.allow,
             deny=message.deny,
+            shown=message.shown,
+            segment=message.segment,
+            policy=None if message.policy is None else policy_of(message.policy),
+            deadline=self._desk.deadline(visit, message.deadline_ms),
         )
 
     def similar(self, message: messages.SimilarRequest, visit: Visit) -> messages.Answer:
@@ -104,6 +110,19 @@ class PublicRoutes:
         ]
 
 
+POLICY = TypeAdapter(PolicySpec)
+
+
+def policy_of(written: dict[str, Any]) -> PolicySpec:
+    """A policy as a request writes it: the keys of [export.policy]. Raises RequestError."""
+    try:
+        return POLICY.validate_python(written)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, ("policy", *first["loc"])))
+        raise RequestError(f"{where}: {first['msg']} ({error.error_count()} such)") from error
+
+
 def items_of(found: Sequence[Recommendation], *, columns: bool) -> list[messages.Item]:
     """Recommendations as they travel."""
     return [
@@ -112,7 +131,7 @@ def items_of(found: Sequence[Recommendation], *, columns: bool) -> list[messages
             score=item.score,
             source=item.source,
             title=item.title,
-            propensity=getattr(item, "propensity", 1.0),
+            propensity=item.propensity,
             columns={name: _plain(value) for name, value in item.columns.items()}
             if columns
             else None,

@@ -22,7 +22,8 @@ from serving.http.gate import Gate, Room
 from serving.http.journal import write_line
 from serving.http.meters import Meters
 from serving.http.public import public_app
-from serving.recommender import Recommender
+from serving.live import Live
+from serving.registry import VERSIONS
 from serving.service import Service
 
 SWITCH_SECONDS = 0.0005
@@ -106,7 +107,9 @@ class Server:
 
     async def serve(self, stop: "Stop", started: Started = _say_nothing) -> None:
         """Serve until `stop` is asked for; then close everything."""
-        config = self.config
+        config, live = self.config, self.service.live
+        if live.follows and config.refresh_seconds:
+            live.watch(config.refresh_seconds, after=self.meters.swaps.labels("watched").inc)
         public = self._listener(self.public, config.host, config.port)
         admin = self._listener(self.admin, config.admin_host, config.admin_port)
         listeners = (public, admin)
@@ -181,14 +184,17 @@ def open_store(config: ServeConfig) -> HistoryStore | None:
 
 
 def open_service(bundle: Path, config: ServeConfig) -> Service:
-    """Everything a server needs, loaded. Raises BundleError or StateError."""
-    recommender = Recommender.load(bundle)
-    recommender.check_golden()
-    recommender.recommend((), k=1)  # the first answer pays for what is made once
+    """Everything a server needs, loaded. bundle: a bundle, or a registry whose CURRENT is followed.
+    Raises BundleError or StateError.
+    """
+    journal = Path(config.items) if config.items else None
+    is_registry = (bundle / VERSIONS).is_dir()
+    live = (Live.of_registry if is_registry else Live.of_bundle)(bundle, journal)
+    live.recommender.recommend((), k=1)  # the first answer pays for what is made once
     exposures = feedback = None
     store = open_store(config)
     if config.log:
         directory = Path(config.log)
         exposures = open_exposures(directory, seconds=config.log_seconds)
         feedback = open_feedback(directory, seconds=config.log_seconds)
-    return Service(recommender, store, exposures, feedback)
+    return Service(live, store, exposures, feedback)

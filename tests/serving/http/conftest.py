@@ -15,6 +15,7 @@ import pytest
 
 from serving.http.config import ServeConfig
 from serving.http.server import Server, Stop
+from serving.live import Live
 from serving.recommender import Recommender
 from serving.service import Service
 
@@ -120,10 +121,11 @@ def start(recommender: Recommender) -> Iterator[Callable[..., Running]]:
     def begin(**options: Any) -> Running:
         parts = {
             name: options.pop(name)
-            for name in ("store", "exposures", "feedback", "recommender")
+            for name in ("store", "exposures", "feedback")
             if name in options
         }
-        context = run_server(Service(**{"recommender": recommender, **parts}), **options)
+        live = options.pop("live", None) or Live(options.pop("recommender", recommender))
+        context = run_server(Service(live, **parts), **options)
         open_servers.append(context)
         return context.__enter__()
 
@@ -135,5 +137,5 @@ def start(recommender: Recommender) -> Iterator[Callable[..., Running]]:
 @pytest.fixture(scope="module")
 def module_server(recommender: Recommender) -> Iterator[Running]:
     """One server without a store, for tests that leave nothing behind."""
-    with run_server(Service(recommender)) as running:
+    with run_server(Service(Live(recommender))) as running:
         yield running

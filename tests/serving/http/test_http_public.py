@@ -207,6 +207,6 @@ def test_the_document_describes_the_messages(refusing: Any) -> None:
     assert schemas["RecommendRequest"]["additionalProperties"] is False
     body = document["paths"]["/v1/recommend"]["post"]["requestBody"]["content"]
     assert body["application/json"]["schema"]["$ref"].endswith("/RecommendRequest")
-    assert "SwapRequest" not in schemas, "what the public listener does not take"
+    assert "RollbackRequest" not in schemas, "what the public listener does not take"
     named = set(re.findall(r"#/components/schemas/(\w+)", json.dumps(document)))
     assert named == schemas.keys() - {"HTTPValidationError", "ValidationError"}
