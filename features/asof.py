@@ -176,7 +176,7 @@ def column_features(column: ItemColumn) -> tuple[Feature, ...]:
         case "timestamp":
             age = partial(_time_since, column=column)
             return (Feature(f"{name}_age", "days from the candidate's value to `at`", age),)
-        case "text":
+        case "text" | "sentence":
             return ()
 
 
@@ -236,7 +236,9 @@ def ranking_features(
     """
     features = specifications(tuple(columns), tuple(source_scores))
     out = np.empty((*candidates.shape, len(features)), np.float32)
-    widest = max((column.size for column in columns if column.kind != "text"), default=0)
+    widest = max(
+        (column.size for column in columns if column.kind not in ("text", "sentence")), default=0
+    )
     step = max(MAX_CELLS // max(widest, *candidates.shape[1:], 1), 1)
     for start in range(0, len(candidates), step):
         block = slice(start, start + step)

@@ -133,6 +133,11 @@ class FeatureConfig:
     """Tokens of the tokenizer trained on the text columns, 258 of them single bytes or special."""
     tokenizer: str = ""
     """Path of a pretrained model's `tokenizer.json` to use instead; empty trains one."""
+    sentence: tuple[str, ...] = ()
+    """Item columns that make up an item's sentence, in order, of any kind; for models that read an
+    item as one text (Recformer). Empty: no sentences."""
+    sentence_tokens: int = 32
+    """Tokens of one attribute in a sentence, at most, those of its name among them."""
 
     def __post_init__(self) -> None:
         if self.events and (alien := set(self.target_events) - set(self.events)):
@@ -146,6 +151,11 @@ class FeatureConfig:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
         if self.buckets == 1 or self.buckets < 0:
             raise ValueError(f"buckets={self.buckets} must be 0 (none) or at least 2")
+        if self.sentence_tokens < 2 or len(set(self.sentence)) != len(self.sentence):
+            raise ValueError(
+                f"sentence={list(self.sentence)} must name each column once, and sentence_tokens="
+                f"{self.sentence_tokens} be at least 2: a name and something to say of it"
+            )
         if self.max_tokens < 1 or self.tokenizer_size < 258:
             raise ValueError(
                 f"max_tokens={self.max_tokens} must be at least 1 and tokenizer_size="

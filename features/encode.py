@@ -7,16 +7,24 @@ Input names are fixed, so a model, its ONNX graph and this file agree on them:
     timestamps   (B, L) int64    microseconds UTC, 0 padding
     item.<name>  (B, L, ...)     an attribute of items.arrow, gathered for each position
     <name>:<code>                the same of the events of one behaviour only, the most recent ones
+    tokens       (B, T) int64    item sentences (`features.sentences`), the newest item's first:
+                                 column 0 is 0, where a model puts its own token; then token ids,
+                                 those of attribute names negated; 0 padding
+    token_items  (B, T) int64    the item of each token, 1 the newest; 0 in column 0 and padding
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 Ints = NDArray[np.integer]
 BEHAVIOUR_MARK = ":"
+SENTENCE: Literal["sentence"] = "sentence"
+"""The item column that `tokens` are taken from, and its kind."""
+TOKEN_INPUTS = ("tokens", "token_items")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,11 +140,13 @@ def encode_histories(
         "timestamps": histories.timestamps,
     }
     encoded: dict[str, NDArray] = {}
+    if any(name in TOKEN_INPUTS for name in inputs):
+        encoded = encode_tokens(histories, max_len, (item_table or {})[SENTENCE])
     for name in inputs:
         if name.startswith("item."):
             table = (item_table or {})[name.removeprefix("item.")]
             encoded[name] = table[gather(histories.items)]
-        else:
+        elif name not in TOKEN_INPUTS:
             encoded[name] = gather(columns[name])
     return encoded
 
@@ -157,3 +167,26 @@ def _encode_behaviours(
         part = encode_histories(histories.of_behaviour(int(code)), bases, max_len, item_table)
         found |= {name: part[base] for name, base in zip(names, bases, strict=True)}
     return {name: found[name] for name in inputs}
+
+
+def encode_tokens(
+    histories: Histories, max_len: int, sentences_VS: NDArray[np.int32]
+) -> dict[str, NDArray]:
+    """`tokens` and `token_items` of the most recent `max_len` events of each history.
+
+    sentences_VS: (N + 1, S), row 0 empty. T is 1 + the longest history's number of tokens.
+    """
+    lengths_B = np.minimum(histories.ends - histories.starts, max_len)
+    column_L = np.arange(max(int(lengths_B.max(initial=0)), 1))
+    real_BL = column_L < lengths_B[:, None]
+    items_BL = np.zeros(real_BL.shape, np.int64)
+    items_BL[real_BL] = histories.items[(histories.ends[:, None] - 1 - column_L)[real_BL]]
+    tokens_BLS = sentences_VS[items_BL]
+    real_BLS = tokens_BLS != 0
+    count_B = real_BLS.sum((1, 2))
+    shape = (len(histories), 1 + int(count_B.max(initial=0)))
+    filled_BT = (np.arange(shape[1]) > 0) & (np.arange(shape[1]) <= count_B[:, None])
+    tokens_BT, token_items_BT = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+    tokens_BT[filled_BT] = tokens_BLS[real_BLS]
+    token_items_BT[filled_BT] = (1 + np.nonzero(real_BLS)[1]) if filled_BT.any() else 0
+    return {"tokens": tokens_BT, "token_items": token_items_BT}

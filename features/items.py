@@ -16,6 +16,7 @@ from features.config import FeatureConfig
 from features.errors import InputError
 from features.layout import DatasetSchema, ItemColumn, Kind
 from features.schema import Items
+from features.sentences import sentence_column
 from features.text import encode_texts, fit_tokenizer, load_tokenizer, padding_offset
 from features.vocabulary import FIRST_VALUE, encode_values, fit_values
 
@@ -119,6 +120,10 @@ def encode_items(
         arrays[column.name] = np.concatenate([_padding(array), array])
         if known is not None:
             vocabularies[column.name] = known
+    if config.sentence:
+        sentence, array = sentence_column(catalogue, num_warm, columns, tokenizers, config)
+        columns.append(sentence)
+        arrays[sentence.name] = np.concatenate([_padding(array), array])
     return ItemTable(tuple(columns), arrays, vocabularies, tokenizers, origin)
 
 

@@ -33,10 +33,10 @@ CUTS = ("start", "train_end", "validation_start", "validation_end", "test_start"
 """Row numbers in events.arrow, a user each. Training reads [start, train_end). A case of a split
 has the history [start, <split>_start) and the targets [<split>_start, <split>_end)."""
 
-EncodedKind = Literal["text", "category", "categories", "numeric", "timestamp"]
-Kind = EncodedKind | Literal["path"]
+Kind = Literal["text", "category", "categories", "numeric", "timestamp", "path"]
 """What a source declares of a column. A path, a list from the general to the special, is encoded
 as one `category` column a level."""
+EncodedKind = Literal["text", "category", "categories", "numeric", "timestamp", "sentence"]
 Split = Literal["validation", "test"]
 ColdTargets = Literal["keep", "drop"]
 
@@ -53,6 +53,7 @@ class ItemColumn:
     text: int32 (N + 1, width) token ids, 0 padding.  category: int32 (N + 1,).
     categories: int32 (N + 1, width), 0 padding.  Values 0 missing, 1 unknown, 2.. known.
     numeric: float32 (N + 1,), nan missing.  timestamp: int64 (N + 1,) microseconds, 0 missing.
+    sentence: int32 (N + 1, width) token ids, those of attribute names negated, 0 padding.
 
     Derived of a declared column are, as categories: `<name>.<level>` of a path (1 is the most
     general), and `<name>.bucket` of a number: code 2 + (edges at or below the value), 0 missing.
@@ -70,6 +71,10 @@ class ItemColumn:
     """Of a bucket column: ascending values of training items, where one bucket ends."""
     offset: int = 0
     """Of a text column: what was added to the tokenizer's ids, so that none of them is 0."""
+    attributes: tuple[str, ...] = ()
+    """Of the sentence: the declared columns it is made of, in order."""
+    attribute_tokens: int = 0
+    """Of the sentence: tokens of one attribute, at most, those of its name among them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,4 +129,5 @@ class DatasetSchema:
 
 
 def _column(content: Mapping[str, Any]) -> ItemColumn:
-    return ItemColumn(**{**content, "edges": tuple(content.get("edges", ()))})
+    plain: dict[str, Any] = {n: tuple(x) if isinstance(x, list) else x for n, x in content.items()}
+    return ItemColumn(**plain)

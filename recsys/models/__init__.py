@@ -9,6 +9,7 @@ from recsys.models.dare import DARE, DAREConfig
 from recsys.models.dare_baselines import DIN, ETA, TWIN, AveragePooling, SIMHard
 from recsys.models.interest_fields import InterestConfig
 from recsys.models.life_events import LifeEvents, LifeEventsConfig
+from recsys.models.recformer import Recformer, RecformerConfig
 from recsys.models.sasrec import SASRec, SASRecConfig
 
 
@@ -23,6 +24,7 @@ class ModelEntry:
 
 MODELS: dict[str, ModelEntry] = {
     "life_events": ModelEntry(LifeEventsConfig, LifeEvents, "outcome"),
+    "recformer": ModelEntry(RecformerConfig, Recformer, "retriever"),
     "sasrec": ModelEntry(SASRecConfig, SASRec, "retriever"),
     "dare": ModelEntry(DAREConfig, DARE, "ranker"),
     "twin": ModelEntry(InterestConfig, TWIN, "ranker"),

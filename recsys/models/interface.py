@@ -30,11 +30,11 @@ class Column:
 
     Values of text, category and categories: 0 missing or padding, from 1 on below `size`; (N, W)
     int32 where `width` W > 1 or for text. numeric: (N,) float32, nan missing. timestamp: (N,) int64
-    microseconds, 0 missing.
+    microseconds, 0 missing. sentence: as text, the tokens of attributes' names negated.
     """
 
     name: str
-    kind: Literal["text", "category", "categories", "numeric", "timestamp"]
+    kind: Literal["text", "category", "categories", "numeric", "timestamp", "sentence"]
     size: int = 0
     width: int = 1
 
@@ -62,7 +62,9 @@ class HistoryBatch:
     targets: (B, L) int64, the item to predict after each position, 0 where there is none;
     only in training. catalogue: the items 0..N, only in training and for models with `item_inputs`.
     by_behaviour: by behaviour code, the most recent events of that behaviour alone.
-    Inputs that a model does not name in `history_inputs` may be None.
+    tokens, token_items: (B, T) int64, the item sentences of a history, newest item first, as
+    `features.encode` describes them.
+    Inputs that a model does not name in `history_inputs` may be None, and items (B, 0).
     """
 
     items: Tensor
@@ -72,6 +74,8 @@ class HistoryBatch:
     targets: Tensor | None = None
     catalogue: ItemBatch | None = None
     by_behaviour: Mapping[int, "HistoryBatch"] = field(default_factory=dict)
+    tokens: Tensor | None = None
+    token_items: Tensor | None = None
 
     @property
     def num_targets(self) -> int:
@@ -82,7 +86,7 @@ class HistoryBatch:
     def of(cls, inputs: Mapping[str, Tensor], targets: Tensor | None = None) -> Self:
         """From the named inputs of `features.encode`: `items`, `item.<name>`, `items:2`, ...
 
-        Of a model that reads single behaviours only, `items` is (B, 0).
+        Of a model that reads tokens or single behaviours only, `items` is (B, 0).
         """
         apart: dict[int, dict[str, Tensor]] = {}
         plain: dict[str, Tensor] = {}
@@ -90,8 +94,11 @@ class HistoryBatch:
             base, mark, code = name.partition(BEHAVIOUR_MARK)
             (apart.setdefault(int(code), {}) if mark else plain)[base] = value
         by_behaviour = {code: HistoryBatch.of(part) for code, part in apart.items()}
-        if "items" not in plain and by_behaviour:
-            plain["items"] = next(iter(by_behaviour.values())).items[:, :0]
+        if "items" not in plain:
+            either = plain.get("tokens")
+            if either is None:
+                either = next(iter(by_behaviour.values())).items
+            plain["items"] = either[:, :0]
         return cls(
             plain["items"],
             plain.get("events"),
@@ -103,6 +110,8 @@ class HistoryBatch:
             },
             targets,
             by_behaviour=by_behaviour,
+            tokens=plain.get("tokens"),
+            token_items=plain.get("token_items"),
         )
 
     def to(self, device: torch.device) -> "HistoryBatch":
@@ -119,6 +128,8 @@ class HistoryBatch:
             move(self.targets),
             self.catalogue,
             {code: part.to(device) for code, part in self.by_behaviour.items()},
+            move(self.tokens),
+            move(self.token_items),
         )
 
 

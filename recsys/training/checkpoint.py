@@ -16,6 +16,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+CHECKPOINT = "checkpoint.safetensors"
+
 
 @dataclass(slots=True, kw_only=True)
 class Progress:
@@ -48,11 +50,13 @@ class Checkpoints:
     directory: Path
     writes: bool = True
     """False on all ranks but the first: they read only."""
+    least_score: float = float("-inf")
+    """The best score so far of a run that starts here: only a higher one counts."""
 
     @property
     def path(self) -> Path:
         """The newest checkpoint."""
-        return self.directory / "checkpoint.safetensors"
+        return self.directory / CHECKPOINT
 
     def best_path(self, step: int) -> Path:
         """Weights of the validation after `step` steps."""
@@ -82,7 +86,7 @@ class Checkpoints:
     def restore(self, model: nn.Module, optimizer: Optimizer) -> Progress:
         """Load the newest checkpoint into both; a fresh `Progress` where there is none."""
         if not self.path.exists():
-            return Progress()
+            return Progress(best_score=self.least_score)
         with safe_open(self.path, framework="pt") as file:
             progress = Progress(**json.loads(file.metadata()["progress"]))
         weights: dict[str, Tensor] = {}

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 
 from recsys.training.life_config import LifeTraining
+from recsys.training.text_config import TextConfig, TwoStageConfig
 
 STRICT = ConfigDict(extra="forbid")
 
@@ -125,6 +126,11 @@ class TrainConfig:
     """Stop after this many validations in a row without a better score (retrievers: NDCG@10)."""
     validation_users: int = 10_000
     """Users drawn for validation, where there are more."""
+    start_from: str = ""
+    """Initial weights: a finished run of the same model, or a folder with the weights of a
+    published model (*.safetensors, tokenizer.json); empty draws them."""
+    recformer: TextConfig = field(default_factory=TwoStageConfig)
+    """Read by Recformer only."""
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
     seed: int = 0

@@ -1,6 +1,6 @@
 """The kinds of model: what each trains from, and what its configuration takes from the data."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ from recsys.training.config import TrainConfig
 from recsys.training.outcomes import OutcomeTask, lives_facts
 from recsys.training.ranking import RankingTask
 from recsys.training.retrieval import RetrievalTask
-from recsys.training.task import Task
+from recsys.training.task import Stage, Task
+from recsys.training.text_stages import recformer_stages
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,10 @@ def dataset_facts(data: Dataset) -> dict[str, Any]:
     }
 
 
+StagesOf = Callable[[Fabric, nn.Module, TrainConfig, Any], Sequence[Stage]]
+OWN_STAGES: dict[str, StagesOf] = {"recformer": recformer_stages}
+"""Models that are trained in another way than others of their kind."""
+
 KINDS: dict[str, Kind] = {
     "retriever": Kind(Dataset.open, dataset_facts, RetrievalTask.of),
     "ranker": Kind(Dataset.open, dataset_facts, RankingTask.of),
@@ -58,6 +63,15 @@ def kind_of(name: str) -> Kind:
     if name not in MODELS:
         raise InputError(f"model.name = {name!r} is unknown: choose one of {', '.join(MODELS)}")
     return KINDS[MODELS[name].kind]
+
+
+def stages_of(
+    name: str, fabric: Fabric, model: nn.Module, config: TrainConfig, data: Any
+) -> Sequence[Stage]:
+    """The stages in which model `name` is trained. Raises InputError where the data do not fit."""
+    if name in OWN_STAGES:
+        return OWN_STAGES[name](fabric, model, config, data)
+    return (Stage("", kind_of(name).task(fabric, model, config, data), config),)
 
 
 def model_config(name: str, options: Mapping[str, Any], facts: Mapping[str, Any]) -> Any:

@@ -43,6 +43,8 @@ def fit(
 ) -> Progress:
     """Train from the newest checkpoint, if any, until `max_epochs` or until patience runs out.
 
+    A task of no steps is validated once.
+
     Afterwards `checkpoints.best_path(progress.best_step)` holds the best weights.
     """
     wrapped, stepper = fabric.setup(model, optimizer)  # device, precision, gradient sync
@@ -55,6 +57,8 @@ def fit(
         config.epochs_per_validation * epoch,
     )
     journal.start(progress.step, num_steps)
+    if not epoch and progress.best_step < 0:
+        return measure(model, optimizer, task, journal, checkpoints)
     loss_sum = torch.tensor(progress.loss_sum, device=fabric.device)
     saved_at = time.monotonic()
     started = saved_at - progress.seconds
@@ -94,6 +98,17 @@ def fit(
             progress.loss_sum = loss_sum.item()
             checkpoints.save(model, optimizer, progress)
             saved_at = time.monotonic()
+    return progress
+
+
+def measure(
+    model: nn.Module, optimizer: Optimizer, task: Task, journal: Journal, checkpoints: Checkpoints
+) -> Progress:
+    """The one validation of a task of no steps."""
+    progress, scores = Progress(), task.validate(model)
+    judge(progress, scores, scores[task.score], lambda: checkpoints.save_best(model, 0))
+    journal.validation(progress, 0, scores)
+    checkpoints.save(model, optimizer, progress)
     return progress
 
 

@@ -3,7 +3,9 @@
     model.safetensors   weights of the best validation
     config.json         model name, its whole configuration, the training configuration
     result.json         the best validation score and its step
-    metrics.jsonl, tensorboard/
+    metrics.jsonl, tensorboard/   (in a folder a stage, where there are several)
+    tokenizer.json      that of the dataset, where it has one: other datasets that this run is to
+                        start from are built with it
 
 An unfinished run lives in the hidden sibling of `out`. The same call resumes it from its newest
 checkpoint; on a CPU the result is then bit for bit that of an undisturbed run.
@@ -12,7 +14,7 @@ checkpoint; on a CPU the result is then bit for bit that of an undisturbed run.
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,6 +27,7 @@ from safetensors.torch import load_model
 from torch import nn
 
 from features.errors import InputError
+from features.layout import TOKENIZER
 from features.stage import (
     lock,
     partial_path,
@@ -36,12 +39,13 @@ from features.stage import (
 )
 from recsys.models import MODELS
 from recsys.models.interface import Retriever
-from recsys.training.checkpoint import Checkpoints, Progress, replace_file
+from recsys.training.checkpoint import CHECKPOINT, Checkpoints, Progress, replace_file
 from recsys.training.config import TrainConfig
 from recsys.training.journal import Journal, open_journal
-from recsys.training.kinds import kind_of, model_config
+from recsys.training.kinds import kind_of, model_config, stages_of
 from recsys.training.loop import fit
-from recsys.training.task import Task
+from recsys.training.start import identity_of, start_from
+from recsys.training.task import Stage, Task
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
@@ -57,6 +61,16 @@ class TrainResult:
     score: float
     """The deciding figure of its kind: for a retriever NDCG@10, seen items left out."""
     step: int
+
+
+@dataclass(frozen=True, slots=True)
+class Best:
+    """The best validation of a training so far."""
+
+    weights: Path | None = None
+    score: float = float("-inf")
+    step: int = 0
+    """Steps done, of all stages."""
 
 
 def train(
@@ -80,22 +94,27 @@ def train(
         "train": asdict(config),
         "dataset": data.manifest.sha256,
     }
+    if config.start_from:
+        identity["start"] = identity_of(Path(config.start_from))
     fabric = start_fabric(config)
     with working_directory(fabric, out, identity) as directory:
         if not (directory / RESULT).exists():
             torch.manual_seed(config.seed)
             model = MODELS[model_name].model(sizes)
-            progress = run_loop(
-                fabric, model, config, kind.task(fabric, model, config, data), directory
-            )
+            if config.start_from:
+                start_from(Path(config.start_from), model_name, model, dataset)
+            stages = stages_of(model_name, fabric, model, config, data)
+            best = run_stages(fabric, model, stages, directory)
             if fabric.is_global_zero:
-                keep_best(directory, progress)
+                keep_best(directory, best)
         fabric.barrier()
         result = TrainResult(run=out, **json.loads((directory / RESULT).read_text()))
         fabric.barrier()
         if fabric.is_global_zero:
-            for path in (Checkpoints(directory).path, *directory.glob("best-*.safetensors")):
-                path.unlink(missing_ok=True)
+            for path in [*directory.rglob(CHECKPOINT), *directory.rglob("best-*.safetensors")]:
+                path.unlink()
+            if (dataset / TOKENIZER).is_file():
+                shutil.copyfile(dataset / TOKENIZER, directory / TOKENIZER)
             write_manifest(directory, KIND, identity, data.manifest.sha256)
             publish(directory, out)
         fabric.barrier()
@@ -133,24 +152,46 @@ def working_directory(fabric: Fabric, out: Path, identity: Mapping[str, Any]) ->
         yield directory
 
 
+def run_stages(
+    fabric: Fabric, model: nn.Module, stages: Sequence[Stage], directory: Path
+) -> "Best":
+    """One stage after the other, each from the best weights before it."""
+    best, done = Best(), 0
+    for stage in stages:
+        folder = directory / stage.name
+        if fabric.is_global_zero:
+            folder.mkdir(exist_ok=True)
+        fabric.barrier()
+        if best.weights is not None:
+            load_model(model, best.weights, device=str(fabric.device))
+        checkpoints = Checkpoints(folder, fabric.is_global_zero, best.score)
+        progress = run_loop(fabric, model, stage.config, stage.task, checkpoints)
+        if progress.best_step >= 0:
+            weights = checkpoints.best_path(progress.best_step)
+            best = Best(weights, progress.best_score, done + progress.best_step)
+        done += progress.step
+    return best
+
+
 def run_loop(
-    fabric: Fabric, model: nn.Module, config: TrainConfig, task: Task, directory: Path
+    fabric: Fabric, model: nn.Module, config: TrainConfig, task: Task, checkpoints: Checkpoints
 ) -> Progress:
-    """Fit `model`, with checkpoints and journal in `directory`."""
+    """Fit `model`, with the journal beside the checkpoints."""
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
     )
-    checkpoints = Checkpoints(directory, writes=fabric.is_global_zero)
-    opened = open_journal(directory) if fabric.is_global_zero else nullcontext(Journal())
+    folder = checkpoints.directory
+    opened = open_journal(folder) if fabric.is_global_zero else nullcontext(Journal())
     with opened as journal:
         return fit(fabric, model, optimizer, task, journal, checkpoints, config)
 
 
-def keep_best(directory: Path, progress: Progress) -> None:
+def keep_best(directory: Path, best: Best) -> None:
     """Turn the best checkpoint into the result; from here on a rerun only publishes."""
-    best = Checkpoints(directory).best_path(progress.best_step)
-    replace_file(directory / WEIGHTS, lambda path: path.write_bytes(best.read_bytes()))
-    text = json.dumps({"score": progress.best_score, "step": progress.best_step}) + "\n"
+    weights = best.weights
+    assert weights is not None, "every training validates at least once"
+    replace_file(directory / WEIGHTS, lambda path: path.write_bytes(weights.read_bytes()))
+    text = json.dumps({"score": best.score, "step": best.step}) + "\n"
     replace_file(directory / RESULT, lambda path: path.write_text(text))
 
 

@@ -1,10 +1,13 @@
 """What the loop needs to know of a kind of model: its batches, its loss, its validation."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor, nn
+
+from recsys.training.config import TrainConfig
 
 
 class Batch(Protocol):
@@ -44,3 +47,17 @@ class Task(Protocol):
     def validate(self, model: nn.Module) -> Mapping[str, float]:
         """Figures over the validation part, averaged over ranks; the model is left in training."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A part of a training: its own task, optimizer and number of epochs.
+
+    It starts from the best weights of the stage before it, and its own count as the best only
+    where they score higher than those.
+    """
+
+    name: str
+    """Its folder in the run directory; empty where it is the only one."""
+    task: Task
+    config: TrainConfig

@@ -54,14 +54,18 @@ class Validation:
         mine = Cases(cases.users[rows], cases.starts[rows], cases.cuts[rows], cases.ends[rows])
         return cls(dataset, mine)
 
-    def scores(self, fabric: Fabric, model: Retriever) -> dict[str, float]:
+    def scores(
+        self, fabric: Fabric, model: Retriever, items_VD: Tensor | None = None
+    ) -> dict[str, float]:
         """HR@10 and NDCG@10, averaged over the cases of all ranks.
 
-        `model` is left in training mode. Cases without a target behaviour do not count.
+        `model` is left in training mode. Cases without a target behaviour do not count. items_VD:
+        what `encode_all_items` would give, where it is known already.
         """
         model.eval()
         with torch.inference_mode(), fabric.autocast():
-            items_VD = encode_all_items(model, self.dataset, fabric.device)
+            if items_VD is None:
+                items_VD = encode_all_items(model, self.dataset, fabric.device)
             size = max(BLOCK_BYTES // (4 * len(items_VD)), 1)
             blocks = [
                 self._score_block(model, items_VD, slice(first, first + size))
