@@ -15,6 +15,10 @@ Ints = NDArray[np.int64]
 SIGN = np.uint32(1 << 31)
 ALL = np.uint32(0xFFFFFFFF)
 LOW = np.uint64(0xFFFFFFFF)
+STRETCHES = 2
+"""Per result asked for: more are slower to compare, fewer would leave more to sort."""
+SHORTEST = 16
+"""Entries of a stretch from which on looking at stretches pays."""
 NOTHING = float("-inf")
 """Score of what may not be recommended."""
 
@@ -25,12 +29,19 @@ def top_k(scores_BV: Floats, k: int) -> tuple[Ints, Floats]:
     Rows with fewer than k scores above -inf end in column 0 with score -inf. Column 0 is
     padding and must be -inf. Scores must not be nan.
     """
-    width = scores_BV.shape[1]
-    if len(scores_BV) == 1 and k < width:
-        return _top_k_single(scores_BV[0], k)
+    if k >= scores_BV.shape[1]:
+        return _in_order(scores_BV, k)
+    columns_BK = np.zeros((len(scores_BV), k), np.int64)
+    found_BK = np.full((len(scores_BV), k), NOTHING, np.float32)
+    for row, scores_V in enumerate(scores_BV):
+        columns, found = _top_k_row(scores_V, k)
+        columns_BK[row, : len(columns)], found_BK[row, : len(found)] = columns, found
+    return columns_BK, found_BK
+
+
+def _in_order(scores_BV: Floats, k: int) -> tuple[Ints, Floats]:
+    """All columns of each row, best first."""
     keys_BV = _sort_keys(scores_BV)
-    if k < width:
-        keys_BV = np.partition(keys_BV, k - 1, axis=1)[:, :k]
     keys_BV.sort(axis=1)
     columns_BK = (keys_BV & LOW).astype(np.int64)
     found_BK = np.take_along_axis(scores_BV, columns_BK, axis=1)
@@ -38,22 +49,34 @@ def top_k(scores_BV: Floats, k: int) -> tuple[Ints, Floats]:
     return pad_right(columns_BK, k, 0), pad_right(found_BK, k, NOTHING)
 
 
-def _top_k_single(scores_V: Floats, k: int) -> tuple[Ints, Floats]:
-    """The same for one row, in half the time: everything from the k-th score on is sorted."""
-    edge = len(scores_V) - k
-    threshold = np.partition(scores_V, edge)[edge]
-    if threshold == NOTHING:  # fewer than k: leave the forbidden ones out
+def _top_k_row(scores_V: Floats, k: int) -> tuple[Ints, Floats]:
+    """At most k columns of one row and their scores, best first; k < V."""
+    threshold = _reached_by(scores_V, k)
+    if threshold == NOTHING:  # leave the forbidden ones out
         columns = np.flatnonzero(scores_V > NOTHING)
     else:
         columns = np.flatnonzero(scores_V >= threshold)
     found = scores_V[columns]
+    if len(found) > 4 * k:  # cheaper to find the k-th than to sort them all
+        kept = found >= np.partition(found, len(found) - k)[len(found) - k]
+        columns, found = columns[kept], found[kept]
     order = np.lexsort((columns, -found))[:k]
-    if len(order) == k:
-        return columns[order][None], found[order][None]
-    padded = np.zeros((1, k), np.int64)
-    scores = np.full((1, k), NOTHING, np.float32)
-    padded[0, : len(order)], scores[0, : len(order)] = columns[order], found[order]
-    return padded, scores
+    return columns[order], found[order]
+
+
+def _reached_by(scores_V: Floats, k: int) -> float:
+    """A score that at least k entries reach, and not many more.
+
+    Where the row is long, the k-th best of the maxima of stretches of it: k stretches reach that,
+    and reading the row once is a tenth of the work of partitioning it (3,417 to 1 M entries).
+    """
+    size = len(scores_V) // (STRETCHES * k)
+    if size < SHORTEST:
+        edge = len(scores_V) - k
+        return float(np.partition(scores_V, edge)[edge])
+    count = len(scores_V) // size
+    maxima = scores_V[: count * size].reshape(count, size).max(axis=1)
+    return float(np.partition(maxima, count - k)[count - k])
 
 
 def _sort_keys(scores_BV: Floats) -> NDArray[np.uint64]:

@@ -1,6 +1,7 @@
 """The top-k kernel against a full sort."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
@@ -34,6 +35,20 @@ def test_top_k_equals_a_full_sort(scores: np.ndarray, k: int) -> None:
         assert (columns[row].tolist(), found[row].tolist()) == expected
         alone = top_k(scores[row : row + 1], k)
         assert (alone[0][0].tolist(), alone[1][0].tolist()) == expected
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_long_rows_equal_a_full_sort(seed: int) -> None:
+    """Long enough for stretches; few distinct values, so that the cut falls among ties."""
+    draw = np.random.default_rng(seed)
+    width, k = int(draw.integers(100, 4_000)), int(draw.integers(1, 20))
+    scores = draw.integers(-8, 8, (3, width)).astype(np.float32)
+    scores[draw.random(scores.shape) < draw.choice([0.0, 0.5, 0.999])] = NOTHING
+    scores[:, 0] = NOTHING
+    columns, found = top_k(scores, k)
+    for row in range(len(scores)):
+        expected = by_definition(scores[row], k)
+        assert (columns[row].tolist(), found[row].tolist()) == expected
 
 
 @given(
