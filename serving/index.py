@@ -18,6 +18,8 @@ EXACT_BELOW = 50_000
 """Items. Scanning this many exactly takes as long as the approximate search (benchmarks)."""
 TRAIN_SAMPLE = 20_000
 ADD_CHUNK = 65_536
+SCORE_CHUNK = 65_536
+"""Items scored at once by `BlockedIndex`: 64 MiB of scores for 256 histories."""
 REFINE_FACTOR = 20
 """Candidates compared at full precision per result asked for."""
 
@@ -26,6 +28,8 @@ class VectorIndex(Protocol):
     """Finds the items whose vectors have the greatest inner product with a query."""
 
     description: str
+    dense: bool
+    """Whether a search holds one score for every history and item at once."""
 
     def search(self, queries_BD: Floats, block: Block, policy: Policy, k: int) -> Proposals:
         """The k best permitted items of each query."""
@@ -36,6 +40,7 @@ class ExactIndex:
     """Every item is scored, so filters act before the cut and nothing is missed."""
 
     description = "exact"
+    dense = True
 
     def __init__(self, vectors_VD: NDArray[np.float16]) -> None:
         self._items_DV = np.ascontiguousarray(vectors_VD.T, np.float32)
@@ -47,8 +52,50 @@ class ExactIndex:
         return Proposals(*top_k(scores_BV, k))
 
 
+class BlockedIndex:
+    """Exact as well, for many histories and many items: the catalogue is scored chunk by chunk.
+
+    For batches: 256 histories over 100,000 items of 64 dimensions take a fifth of the time of as
+    many approximate searches. A single history would wait for a product over all vectors.
+    """
+
+    description = "exact, blocked"
+    dense = False
+
+    def __init__(self, vectors_VD: NDArray[np.float16]) -> None:
+        self._vectors_VD = vectors_VD
+
+    def search(self, queries_BD: Floats, block: Block, policy: Policy, k: int) -> Proposals:
+        """The k best permitted items of each query; ties by item id."""
+        simple = policy.window is None and not policy.caps
+        # seen items are few: they are left out at the end, the others before the cut
+        depth = Policy(policy.exclude_seen).depth(block, k) if simple else k
+        items, scores = [], []
+        for start in range(0, len(self._vectors_VD) - 1, SCORE_CHUNK):
+            rows = slice(start, start + SCORE_CHUNK + 1)  # the first stands for padding
+            scores_BV = queries_BD @ self._vectors_VD[rows].astype(np.float32).T
+            scores_BV[:, 0] = NOTHING
+            if not simple:
+                every_BV = np.broadcast_to(start + np.arange(scores_BV.shape[1]), scores_BV.shape)
+                scores_BV[~policy.keep(every_BV, block)] = NOTHING
+            elif policy.blocked is not None:
+                scores_BV[:, policy.blocked[rows]] = NOTHING
+            columns_BK, best_BK = top_k(scores_BV, depth)
+            items.append(np.where(columns_BK > 0, columns_BK + start, 0))
+            scores.append(best_BK)
+        items_BM, scores_BM = np.concatenate(items, axis=1), np.concatenate(scores, axis=1)
+        order_BM = np.lexsort((items_BM, -scores_BM), axis=1)[:, :depth]
+        items_BM = np.take_along_axis(items_BM, order_BM, axis=1)
+        scores_BM = np.take_along_axis(scores_BM, order_BM, axis=1)
+        return Proposals(
+            *compress((items_BM, scores_BM), (0, NOTHING), policy.keep(items_BM, block), k)
+        )
+
+
 class ApproximateIndex:
     """4-bit product quantisation scanned in full, the best then compared at half precision."""
+
+    dense = False
 
     def __init__(self, vectors_VD: NDArray[np.float16]) -> None:
         self._vectors_VD = vectors_VD
@@ -99,7 +146,8 @@ class ApproximateIndex:
         return Proposals(np.concatenate(found), np.concatenate(scores))
 
 
-def build_index(vectors_VD: NDArray[np.float16]) -> VectorIndex:
-    """The index that suits the size of the catalogue."""
-    exact = len(vectors_VD) <= EXACT_BELOW
-    return ExactIndex(vectors_VD) if exact else ApproximateIndex(vectors_VD)
+def build_index(vectors_VD: NDArray[np.float16], *, batches: bool = False) -> VectorIndex:
+    """The index that suits the size of the catalogue; `batches`: and many histories at once."""
+    if len(vectors_VD) <= EXACT_BELOW:
+        return ExactIndex(vectors_VD)
+    return BlockedIndex(vectors_VD) if batches else ApproximateIndex(vectors_VD)

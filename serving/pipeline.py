@@ -18,7 +18,7 @@ from serving.deadline import Costs, Deadline
 from serving.policy import Policy
 from serving.ranked import Ranked, chain, of_source
 from serving.ranker import Ranker
-from serving.sources import Source
+from serving.sources import ModelSource, Source
 from serving.topk import NOTHING, Floats, Ints
 
 BLOCK_ROWS = 256
@@ -43,6 +43,9 @@ class Pipeline:
         self.sources, self.ranker = tuple(sources), ranker
         self.num_items, self.threads = num_items, threads
         self.names = tuple(source.name for source in sources)
+        dense = any(isinstance(one, ModelSource) and one.index.dense for one in sources)
+        self._cells = num_items if dense else sum(one.candidates for one in sources)
+        """Scores held at once for a history."""
         self.costs = Costs()
 
     def rank(
@@ -73,7 +76,7 @@ class Pipeline:
             if found.propensities is not None:
                 propensities[rows] = found.propensities
 
-        self._each_block(histories, at_B, max(self.num_items, k), answer, context)
+        self._each_block(histories, at_B, max(self._cells, k), answer, context)
         return Ranked(items, scores, sources, propensities=propensities if explores else None)
 
     def candidates(
@@ -94,7 +97,7 @@ class Pipeline:
             for name, values in found.source_scores.items():
                 by_source[name][rows, filled] = values
 
-        self._each_block(histories, at_B, self.num_items, answer, context)
+        self._each_block(histories, at_B, self._cells, answer, context)
         return Candidates(items, sources, scores, by_source)
 
     def _each_block(

@@ -43,7 +43,7 @@ class Recommender:
     reference: a bundle that does not load leaves the old one serving.
     """
 
-    def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
+    def __init__(self, bundle: Bundle, *, threads: int = 1, batches: bool = False) -> None:
         """From files that are known to be whole; everyone but the export uses `load`."""
         directory, manifest = bundle.path, bundle.manifest
         if manifest.outcomes is not None:
@@ -64,7 +64,9 @@ class Recommender:
             )
         columns = schema.item_columns
         ranker = manifest.ranker and Ranker.load(bundle, manifest.ranker, item_table, columns)
-        sources = [load_source(bundle, spec, item_table) for spec in manifest.sources]
+        sources = [
+            load_source(bundle, spec, item_table, batches=batches) for spec in manifest.sources
+        ]
         codes = {name: code for code, name in enumerate(schema.event_types, 1)}
         default = next((codes[name] for name in schema.target_events), 1)
         self.manifest, self.schema, self.item_table = manifest, schema, item_table
@@ -82,12 +84,14 @@ class Recommender:
             raise BundleError(f"the policy of {directory} does not fit it: {error}") from error
 
     @classmethod
-    def load(cls, path: Path, *, threads: int = 1) -> Self:
+    def load(cls, path: Path, *, threads: int = 1, batches: bool = False) -> Self:
         """Verify and open a bundle; raises BundleError and never half succeeds.
 
         threads: for answers to many histories at once; a single request always takes one.
+        batches: search large catalogues exactly, which is quicker for many histories at once and
+        slow for one.
         """
-        return cls(open_bundle(path), threads=threads)
+        return cls(open_bundle(path), threads=threads, batches=batches)
 
     @property
     def source_names(self) -> tuple[str, ...]:

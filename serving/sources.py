@@ -70,6 +70,8 @@ class ModelSource:
         graph: ort.InferenceSession,
         vectors_VD: NDArray[np.float16],
         item_table: Mapping[str, NDArray],
+        *,
+        batches: bool = False,
     ) -> None:
         self.name, self.candidates = spec.name, spec.candidates
         self.inputs, self.max_len, self.dim = spec.inputs, spec.max_len, spec.dim
@@ -77,10 +79,17 @@ class ModelSource:
         self._outputs = [node.name for node in graph.get_outputs()]
         self._item_table = item_table
         self.vectors_VD = vectors_VD
-        self.index: VectorIndex = build_index(vectors_VD)
+        self.index: VectorIndex = build_index(vectors_VD, batches=batches)
 
     @classmethod
-    def load(cls, bundle: Bundle, spec: ModelSpec, item_table: Mapping[str, NDArray]) -> Self:
+    def load(
+        cls,
+        bundle: Bundle,
+        spec: ModelSpec,
+        item_table: Mapping[str, NDArray],
+        *,
+        batches: bool = False,
+    ) -> Self:
         """Open the graph and index the vectors; raises BundleError where they do not fit."""
         graph = open_graph(bundle.path / spec.encoder)
         shape = (bundle.manifest.num_items + 1, spec.dim)
@@ -92,7 +101,7 @@ class ModelSource:
             raise BundleError(
                 f"{bundle.path / spec.encoder} takes {names}, the manifest says {spec.inputs}"
             )
-        return cls(spec, graph, vectors_VD, item_table)
+        return cls(spec, graph, vectors_VD, item_table, batches=batches)
 
     def encode(self, histories: Histories) -> Floats:
         """History vectors, (B, D) float32."""
@@ -198,11 +207,13 @@ class NeighbourSource:
         return most_similar(scores_V, item, policy, k)
 
 
-def load_source(bundle: Bundle, spec: SourceSpec, item_table: Mapping[str, NDArray]) -> Source:
+def load_source(
+    bundle: Bundle, spec: SourceSpec, item_table: Mapping[str, NDArray], *, batches: bool = False
+) -> Source:
     """The source that a line of the manifest describes; raises BundleError."""
     match spec:
         case ModelSpec():
-            return ModelSource.load(bundle, spec, item_table)
+            return ModelSource.load(bundle, spec, item_table, batches=batches)
         case NeighbourSpec():
             return NeighbourSource.load(bundle, spec)
         case PopularitySpec():

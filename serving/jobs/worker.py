@@ -25,7 +25,7 @@ class Job:
 
     def open(self) -> "Worker":
         """Load the bundle; raises BundleError."""
-        recommender = Recommender.load(self.bundle, threads=self.threads)
+        recommender = Recommender.load(self.bundle, threads=self.threads, batches=True)
         check_question(recommender, self.question)
         return Worker(recommender, self.directory, self.question)
 

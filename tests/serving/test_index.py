@@ -1,6 +1,7 @@
 """The approximate index against exact search, with and without filters."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,8 @@ import pytest
 import serving.index
 from features.encode import Histories
 from serving.block import Block
-from serving.index import ApproximateIndex, ExactIndex, build_index
-from serving.policy import Policy
+from serving.index import ApproximateIndex, BlockedIndex, ExactIndex, build_index
+from serving.policy import Policy, Window
 from serving.recommender import Recommender
 
 RNG = np.random.default_rng(0)
@@ -47,6 +48,31 @@ def test_large_catalogues_get_the_approximate_index(
     monkeypatch.setattr(serving.index, "EXACT_BELOW", 1_000)
     assert build_index(vectors).description == "PQ8x4fs,Refine(SQfp16)"
     assert build_index(vectors[:, :15]).description == "SQfp16"
+
+
+@pytest.mark.parametrize("chunk", [1, 700, 5_999, 6_000, 9_999])
+@pytest.mark.parametrize("blocked", [False, True])
+def test_chunks_of_the_catalogue_find_what_the_whole_finds(
+    vectors: np.ndarray, monkeypatch: pytest.MonkeyPatch, chunk: int, blocked: bool
+) -> None:
+    if chunk == 1:
+        vectors, chunk = vectors[:40], 1
+    num_items = len(vectors) - 1
+    vectors = vectors.round(0).astype(np.float16)  # many ties, which item ids decide
+    monkeypatch.setattr(serving.index, "SCORE_CHUNK", chunk)
+    draw = np.random.default_rng(1)
+    queries = draw.integers(-2, 3, (9, DIM)).astype(np.float32)
+    histories = [draw.integers(1, num_items + 1, length).tolist() for length in range(9)]
+    block = Block.of(Histories.of(histories), np.zeros(9, np.int64), num_items)
+    deny = np.arange(3, num_items + 1, 2) if blocked else None
+    policy = Policy.of(num_items, exclude_seen=True, allow=None, deny=deny)
+    start = np.where(np.arange(num_items + 1) % 3, -1, 1)
+    closed = replace(policy, window=Window(start, np.full(num_items + 1, 9)))  # a third is closed
+    for one in (policy, closed):
+        exact = ExactIndex(vectors).search(queries, block, one, 25)
+        found = BlockedIndex(vectors).search(queries, block, one, 25)
+        np.testing.assert_array_equal(found.items, exact.items)
+        np.testing.assert_allclose(found.scores, exact.scores, rtol=1e-6)
 
 
 @pytest.mark.parametrize("rows", [1, 40])

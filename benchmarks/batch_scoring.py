@@ -1,0 +1,160 @@
+"""Users a second through a batch job beside the bare kernels on the same histories.
+
+    python benchmarks/batch_scoring.py --items 100000 --users 10000 100000
+
+The bundle holds an untrained SASRec (max_len 50, dim 64, 2 blocks) and item vectors in clusters;
+histories are random walks among them, 5 to 95 events. Bare kernels: onnxruntime on histories that
+are encoded already, in the job's own batches of like length, and the search of the same index for
+k items and those seen. The job does what it does for people: reads Parquet, looks up raw ids,
+leaves out the seen, writes and syncs Parquet with raw ids, keeps its journal. `share` compares
+processor time, which other work on the machine disturbs least.
+"""
+
+import argparse
+import json
+import os
+import resource
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import torch
+
+from features.encode import Histories, encode_histories
+from features.layout import CATALOGUE, ITEMS, DatasetSchema, vocabulary_file
+from features.store import write_table
+from recsys.export.onnx import export_encoder
+from recsys.models.sasrec import SASRec, SASRecConfig
+from serving.batch import score
+from serving.bundle import seal, write_bundle
+from serving.index import SCORE_CHUNK, BlockedIndex, VectorIndex
+from serving.jobs.executors import local
+from serving.jobs.outputs import model_source
+from serving.jobs.plan import Question
+from serving.manifest import Manifest, ModelSpec, PopularitySpec
+from serving.recommender import Recommender
+from serving.topk import top_k
+
+MAX_LEN, DIM, BATCH = 50, 64, 256
+CUTOFF = 1_700_000_000_000_000
+
+
+def write_benchmark_bundle(out: Path, num_items: int) -> None:
+    """A bundle of one model and popularity."""
+    rng = np.random.default_rng(0)
+    torch.manual_seed(0)
+    model = SASRec(SASRecConfig(num_items=num_items, max_len=MAX_LEN, dim=DIM)).eval()
+    centres = rng.standard_normal((max(num_items // 100, 1), DIM))
+    vectors = centres[rng.integers(0, len(centres), num_items + 1)]
+    vectors = (vectors + 0.5 * rng.standard_normal(vectors.shape)).astype(np.float16)
+    vectors[0] = 0
+    schema = DatasetSchema(
+        num_users=1, num_items=num_items, num_warm_items=num_items, cold_targets="keep",
+        num_events=1, event_types=("view",), target_events=("view",), item_columns=(),
+        title_column="", raw_item_type="int", raw_user_type="int", cutoff=CUTOFF, split={},
+    )  # fmt: skip
+    ids = np.arange(1, num_items + 1) * 7
+    with write_bundle(out) as directory:
+        export_encoder(model, {}, num_items, directory / "model.encoder.onnx")
+        np.save(directory / "model.vectors.npy", vectors)
+        np.save(directory / "popularity.scores.npy", np.ones(num_items + 1, np.float32))
+        schema.write(directory)
+        write_table(directory / vocabulary_file("item"), {"id": ids})
+        write_table(directory / ITEMS, {"id": np.arange(num_items + 1)})
+        pl.DataFrame({"item_id": ids}).write_parquet(directory / CATALOGUE)
+        spec = ModelSpec(
+            name="model", model="sasrec", encoder="model.encoder.onnx", inputs=("items",),
+            vectors="model.vectors.npy", max_len=MAX_LEN, dim=DIM, candidates=200,
+        )  # fmt: skip
+        popular = PopularitySpec(name="popularity", scores="popularity.scores.npy", candidates=200)
+        seal(directory, Manifest(dataset="0" * 64, run="", num_items=num_items,
+                                 sources=(spec, popular), config={}))  # fmt: skip
+
+
+def write_events(path: Path, users: int, num_items: int) -> None:
+    """Random histories with raw ids."""
+    rng = np.random.default_rng(1)
+    lengths = rng.integers(5, 96, users)
+    total = int(lengths.sum())
+    pl.DataFrame(
+        {
+            "user_id": np.repeat(np.arange(users), lengths),
+            "item_id": rng.integers(1, num_items + 1, total) * 7,
+            "timestamp": np.arange(total) + CUTOFF,
+        }
+    ).write_parquet(path)
+
+
+def bare_seconds(recommender: Recommender, events: Path, k: int) -> float:
+    """Processor seconds of onnxruntime and of the index for everybody in `events`."""
+    source = model_source(recommender)
+    asked = recommender.reader.read_frame(pl.read_parquet(events)).histories
+    order = np.argsort(asked.lengths, kind="stable")
+    seconds = 0.0
+    for first in range(0, len(order), BATCH):
+        batch: Histories = asked.take(order[first : first + BATCH])
+        inputs = encode_histories(batch, source.inputs, source.max_len)
+        depth = k + int(batch.lengths.max())
+        started = time.process_time()
+        (queries,) = source.graph.run(None, inputs)
+        search(source.index, np.asarray(queries), depth)
+        seconds += time.process_time() - started
+    return seconds
+
+
+def search(index: VectorIndex, queries: np.ndarray, depth: int) -> None:
+    """The kernels of exact search alone: products, and the best of each chunk."""
+    vectors = index._vectors_VD if isinstance(index, BlockedIndex) else index._items_DV.T
+    for start in range(0, len(vectors), SCORE_CHUNK):
+        scores = queries @ vectors[start : start + SCORE_CHUNK].astype(np.float32).T
+        top_k(scores, depth)
+
+
+def processor_seconds() -> float:
+    """Of this process and of those it has waited for."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
+def main() -> None:
+    """Measure and print one line a size."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--items", type=int, default=100_000)
+    parser.add_argument("--users", type=int, nargs="+", default=[10_000, 50_000])
+    parser.add_argument("-k", type=int, default=100)
+    parser.add_argument("--processes", type=int, nargs="+", default=[1, 2])
+    options = parser.parse_args()
+    print(f"{options.items:,} items, k = {options.k}, load {os.getloadavg()[0]:.1f}")
+    print(
+        "| users | processes | job, users/s of wall time | of processor time "
+        "| bare kernels, of processor time | share | peak MiB |\n|---|---|---|---|---|---|---|"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        write_benchmark_bundle(root / "bundle", options.items)
+        for users in options.users:
+            events = root / f"events-{users}.parquet"
+            write_events(events, users, options.items)
+            bare = bare_seconds(Recommender.load(root / "bundle", batches=True), events, options.k)
+            for processes in options.processes:
+                out = root / f"scores-{users}-{processes}"
+                before = processor_seconds()
+                score(
+                    root / "bundle", events, out, question=Question(k=options.k),
+                    part_size=min(10_000, users // 2), executor=local(processes),
+                )  # fmt: skip
+                used = processor_seconds() - before
+                seconds = json.loads((out / "report.json").read_text())["seconds"]
+                who = resource.RUSAGE_SELF if processes == 1 else resource.RUSAGE_CHILDREN
+                peak = resource.getrusage(who).ru_maxrss / 1024
+                print(
+                    f"| {users:,} | {processes} | {users / seconds:,.0f} | {users / used:,.0f} "
+                    f"| {users / bare:,.0f} | {bare / used:.2f} | {peak:,.0f} |",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    main()
