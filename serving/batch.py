@@ -33,8 +33,10 @@ from features.stage import (
     write_manifest,
 )
 from serving.jobs.executors import Executor, local
+from serving.jobs.items import CATALOGUE
 from serving.jobs.journal import PLAN, Failure, Journal, PartRecord
 from serving.jobs.plan import (
+    ABOUT_ITEMS,
     Part,
     Plan,
     Question,
@@ -68,7 +70,7 @@ class Checks:
 
 def score(
     bundle: Path,
-    source: Path,
+    source: Path | None,
     out: Path,
     *,
     question: Question = Question(),  # noqa: B008 (frozen)
@@ -78,7 +80,8 @@ def score(
 ) -> None:
     """Answer `question` for every user of `source` into `out`, or continue where a kill stopped.
 
-    source: see `serving.jobs.plan`. part_size: users a part, of a dataset or single file.
+    source: see `serving.jobs.plan`; None where the question is about items. part_size: users (or
+    items) a part, of a dataset or single file.
     executor: by default one process a core. Raises InputError, BundleError or RequestError; a
     result that breaks `checks` is kept hidden, and the same call with other checks publishes it.
     """
@@ -108,10 +111,13 @@ def score(
         publish(directory, out)
 
 
-def make_plan(worker: Worker, source: Path, part_size: int) -> Plan:
+def make_plan(worker: Worker, source: Path | None, part_size: int) -> Plan:
     """The parts of a source; raises InputError where there is nothing to score."""
     bundle, question = worker.recommender.bundle_sha256, worker.question
-    if is_dataset(source) or source.is_file():
+    if source is None:
+        users, digest = worker.recommender.num_items, bundle
+        parts = slices(Path(CATALOGUE), users, part_size)
+    elif is_dataset(source) or source.is_file():
         users = len(worker.population(str(source)))
         digest = dataset_digest(source) if source.is_dir() else file_sha256(source)
         parts = slices(source, users, part_size)
@@ -198,7 +204,8 @@ def _report(made: Sequence[PartRecord], kept: int, seconds: float) -> dict[str, 
 
 def _judge(worker: Worker, directory: Path, report: dict[str, Any], checks: Checks) -> None:
     """Measure the result, write the report, and raise InputError where a limit is broken."""
-    check_users_once(directory)
+    if worker.question.what not in ABOUT_ITEMS:
+        check_users_once(directory)
     if worker.question.what == "lists":
         num_items = worker.recommender.num_items
         report["quality"] = measure(directory, num_items, checks.previous)

@@ -42,7 +42,7 @@ class ExactIndex:
     description = "exact"
     dense = True
 
-    def __init__(self, vectors_VD: NDArray[np.float16]) -> None:
+    def __init__(self, vectors_VD: NDArray[np.floating]) -> None:
         self._items_DV = np.ascontiguousarray(vectors_VD.T, np.float32)
 
     def search(self, queries_BD: Floats, block: Block, policy: Policy, k: int) -> Proposals:
@@ -62,7 +62,7 @@ class BlockedIndex:
     description = "exact, blocked"
     dense = False
 
-    def __init__(self, vectors_VD: NDArray[np.float16]) -> None:
+    def __init__(self, vectors_VD: NDArray[np.floating]) -> None:
         self._vectors_VD = vectors_VD
 
     def search(self, queries_BD: Floats, block: Block, policy: Policy, k: int) -> Proposals:
@@ -97,7 +97,7 @@ class ApproximateIndex:
 
     dense = False
 
-    def __init__(self, vectors_VD: NDArray[np.float16]) -> None:
+    def __init__(self, vectors_VD: NDArray[np.floating]) -> None:
         self._vectors_VD = vectors_VD
         dim = vectors_VD.shape[1]
         self.description = "SQfp16" if dim % 2 else f"PQ{dim // 2}x4fs,Refine(SQfp16)"
@@ -146,7 +146,7 @@ class ApproximateIndex:
         return Proposals(np.concatenate(found), np.concatenate(scores))
 
 
-def build_index(vectors_VD: NDArray[np.float16], *, batches: bool = False) -> VectorIndex:
+def build_index(vectors_VD: NDArray[np.floating], *, batches: bool = False) -> VectorIndex:
     """The index that suits the size of the catalogue; `batches`: and many histories at once."""
     if len(vectors_VD) <= EXACT_BELOW:
         return ExactIndex(vectors_VD)

@@ -1,4 +1,4 @@
-"""The verb that asks a bundle about everybody: batch scoring."""
+"""Verbs that ask a bundle about everybody, or about every item: batch jobs."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -87,3 +87,28 @@ def score(
         checks=checks,
     )
     typer.echo(f"scores  {out}")
+
+
+@app.command()
+def items(
+    bundle: Bundle,
+    out: Out,
+    what: Annotated[
+        Literal["vectors", "similar"],
+        typer.Option(help="Vectors of all items, or for each the ones most like it."),
+    ] = "similar",
+    k: Annotated[int, typer.Option("-k", "--k", min=1, help="Similar items of each.")] = 50,
+    part_size: Annotated[int, typer.Option(min=1, help="Items per output part.")] = 50_000,
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="Worker processes; by default one a core.")
+    ] = None,
+) -> None:
+    """Write vectors or neighbours of the whole catalogue as Parquet parts, like `score`."""
+    from serving.batch import score as answer
+    from serving.jobs.executors import local
+    from serving.jobs.plan import Question
+
+    question = Question(what="item-vectors" if what == "vectors" else "similar-items", k=k)
+    executor = None if processes is None else local(processes)
+    answer(bundle, None, out, question=question, part_size=part_size, executor=executor)
+    typer.echo(f"items  {out}")

@@ -14,7 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from serving.errors import BundleError
-from serving.jobs.plan import Question
+from serving.jobs.plan import ABOUT_ITEMS, Question
 from serving.jobs.population import Population
 from serving.ranked import Ranked
 from serving.recommender import Recommender
@@ -25,7 +25,7 @@ REASONS = ("", "no_history", "unknown_items", "no_candidates")
 
 def check_question(recommender: Recommender, question: Question) -> None:
     """Raise BundleError where the bundle cannot answer what is asked."""
-    if question.what == "vectors":
+    if question.what in ("vectors", *ABOUT_ITEMS):
         model_source(recommender)
 
 
@@ -37,7 +37,7 @@ def answer(recommender: Recommender, question: Question, asked: Population) -> p
     ranked = recommender.rank(asked.histories, k=k, at=asked.at)
     if question.what == "rows":
         return recommender.as_frame(asked.users, ranked)
-    return as_lists(recommender, asked, ranked)
+    return aslist_column(recommender, asked, ranked)
 
 
 def count_users(question: Question, frame: pl.DataFrame) -> int:
@@ -54,7 +54,7 @@ def degraded(recommender: Recommender, asked: Population, ranked: Ranked) -> pl.
     return pl.Series("degraded", REASONS, dtype=pl.String).gather(code_U).alias("degraded")
 
 
-def as_lists(recommender: Recommender, asked: Population, ranked: Ranked) -> pl.DataFrame:
+def aslist_column(recommender: Recommender, asked: Population, ranked: Ranked) -> pl.DataFrame:
     """One row a user, the lists best first."""
     real_UK = ranked.items > 0
     offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(real_UK.sum(axis=1))])
@@ -67,14 +67,15 @@ def as_lists(recommender: Recommender, asked: Population, ranked: Ranked) -> pl.
         {
             "user_id": asked.users,
             "degraded": degraded(recommender, asked, ranked),
-            "item_ids": _lists(offsets, raw_ids),
-            "scores": _lists(offsets, pa.array(scores, pa.float32())),
-            "sources": _lists(offsets, names),
+            "item_ids": list_column(offsets, raw_ids),
+            "scores": list_column(offsets, pa.array(scores, pa.float32())),
+            "sources": list_column(offsets, names),
         }
     )
 
 
-def _lists(offsets: NDArray[np.int64], values: pa.Array) -> pl.Series:
+def list_column(offsets: NDArray[np.int64], values: pa.Array) -> pl.Series:
+    """Lists from flat values: list i is values[offsets[i] : offsets[i + 1]]."""
     made = pa.LargeListArray.from_arrays(pa.array(offsets), values)
     series = pl.from_arrow(made)
     assert isinstance(series, pl.Series)

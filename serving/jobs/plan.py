@@ -23,9 +23,9 @@ from features.stage import MANIFEST, read_manifest
 
 HistoryPart = Literal["all", "validation", "test"]
 """All events of a user, or those before a split."""
-What = Literal["lists", "rows", "vectors"]
-"""lists: one row a user with lists. rows: one row a recommended item. vectors: of the users."""
-WHATS: tuple[What, ...] = ("lists", "rows", "vectors")
+What = Literal["lists", "rows", "vectors", "item-vectors", "similar-items"]
+"""Of users lists: one row a user; rows: one row a recommended item; vectors. And of items."""
+ABOUT_ITEMS: tuple[What, ...] = ("item-vectors", "similar-items")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Question:
 
     what: What = "lists"
     k: int = 100
-    """Items a user."""
+    """Items listed, at most."""
     history: HistoryPart = "all"
 
 

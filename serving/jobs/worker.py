@@ -6,6 +6,7 @@ from pathlib import Path
 
 from features.errors import InputError
 from features.stage import file_sha256, sync
+from serving.jobs.items import CATALOGUE, Catalogue
 from serving.jobs.journal import PartRecord
 from serving.jobs.outputs import answer, check_question, count_users
 from serving.jobs.plan import Part, Question
@@ -38,6 +39,7 @@ class Worker:
     directory: Path
     question: Question
     _opened: tuple[str, Population] | None = field(default=None)
+    _catalogue: Catalogue | None = field(default=None)
 
     def population(self, source: str) -> Population:
         """The users of a source; raises InputError or RequestError."""
@@ -52,15 +54,18 @@ class Worker:
 
         Raises InputError or RequestError for input that cannot be answered.
         """
-        asked = self.population(part.source).slice(part.first, part.last)
-        frame = answer(self.recommender, self.question, asked)
-        answered = count_users(self.question, frame)
-        if answered != len(asked):
-            raise InputError(
-                f"{part.source}: {len(asked)} users were asked, {answered} answered: not written"
-            )
+        if part.source == CATALOGUE:
+            self._catalogue = self._catalogue or Catalogue(self.recommender, self.question)
+            asked, frame = part.last - part.first, self._catalogue.answer(part.first, part.last)
+            answered = len(frame)
+        else:
+            users = self.population(part.source).slice(part.first, part.last)
+            asked, frame = len(users), answer(self.recommender, self.question, users)
+            answered = count_users(self.question, frame)
+        if answered != asked:
+            raise InputError(f"{part.source}: {asked} asked, {answered} answered: not written")
         digest = write_whole(self.directory / part.file, frame.write_parquet)
-        return PartRecord(part.number, len(asked), len(frame), digest)
+        return PartRecord(part.number, asked, len(frame), digest)
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> str:

@@ -17,6 +17,7 @@ OPTIONS = {
     "export": {"config", "--dataset", "--out", "--run"},
     "evaluate": {"bundle", "--dataset", "--out", "--config", "--split", "--users", "--by", "--run"},
     "recommend": {"bundle", "items", "--user", "--dataset", "-k", "--k"},
+    "items": {"bundle", "--out", "--what", "-k", "--k", "--part-size", "--processes"},
     "score": {
         "bundle",
         "source",
