@@ -1,10 +1,12 @@
-"""Six metrics at four cut-offs over the same lists: ours, ir-measures, and RecTools if given.
+"""Six metrics at four cut-offs over the same lists: ours, RecTools, ranx and ir-measures.
 
-    PYTHONPATH=. .venv/bin/python benchmarks/evaluation_speed.py --rectools /path/to/bin/python
+    PYTHONPATH=. .venv/bin/python benchmarks/evaluation_speed.py \
+        --rectools /path/to/rectools/bin/python --metrics /path/to/metrics/bin/python
 
-Each times what its user would call, from tables in memory to numbers. Ours includes the check for
-repeated items; the bootstrap (1,000 resamples of all 24 columns) is timed apart. RecTools needs an
-environment of its own (numpy < 2).
+Each times what its user would call, from tables in memory to numbers; the same HR@10 must come from
+all. Ours includes the check for repeated items; a bootstrap of all 24 columns (1,000 resamples) is
+timed apart. The peers need environments of their own: RecTools 0.19; ranx 0.3.21 with ir-measures
+0.4.3. ranx compiles at first use, so it is called once before on a few users.
 """
 
 import argparse
@@ -37,6 +39,47 @@ values = calc_metrics(metrics, reco=reco, interactions=truth)
 print(time.perf_counter() - start, time.process_time() - busy, values["h@10"])
 """
 
+RANX = """
+import sys, time
+import numpy as np, pandas as pd
+from ranx import Qrels, Run, evaluate
+data = np.load(sys.argv[1])
+names = [f"{m}@{k}" for m in ("hit_rate", "recall", "precision", "ndcg", "mrr", "map")
+         for k in (1, 5, 10, 100)]
+def inputs(users):
+    lists = data["lists"][:users]
+    depth = lists.shape[1]
+    own = data["users"] < users
+    truth = pd.DataFrame({"q_id": data["users"][own].astype(str),
+                          "doc_id": data["items"][own].astype(str),
+                          "score": np.ones(own.sum(), np.int64)})
+    run = pd.DataFrame({"q_id": np.repeat(np.arange(users), depth).astype(str),
+                        "doc_id": lists.ravel().astype(str),
+                        "score": np.tile(np.arange(depth, 0, -1.0), users)})
+    return (Qrels.from_df(truth, q_id_col="q_id", doc_id_col="doc_id", score_col="score"),
+            Run.from_df(run, q_id_col="q_id", doc_id_col="doc_id", score_col="score"))
+evaluate(*inputs(20), names)
+tables = inputs(len(data["lists"]))
+start, busy = time.perf_counter(), time.process_time()
+values = evaluate(*tables, names)
+print(time.perf_counter() - start, time.process_time() - busy, values["hit_rate@10"])
+"""
+
+IR_MEASURES = """
+import sys, time
+import numpy as np, ir_measures
+from ir_measures import AP, RR, P, R, Success, nDCG
+data = np.load(sys.argv[1])
+start, busy = time.perf_counter(), time.process_time()
+run = [ir_measures.ScoredDoc(str(user), str(item), float(-rank))
+       for user, row in enumerate(data["lists"].tolist()) for rank, item in enumerate(row)]
+truth = [ir_measures.Qrel(str(user), str(item), 1)
+         for user, item in zip(data["users"].tolist(), data["items"].tolist())]
+measures = [kind @ k for kind in (Success, R, P, nDCG, RR, AP) for k in (1, 5, 10, 100)]
+values = ir_measures.calc_aggregate(measures, truth, run)
+print(time.perf_counter() - start, time.process_time() - busy, values[Success @ 10])
+"""
+
 
 def lists_and_truth(users: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)
@@ -45,9 +88,8 @@ def lists_and_truth(users: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     lists = rng.permuted(lists, axis=1)
     counts = rng.integers(1, 6, users)
     owners = np.repeat(np.arange(users), counts)
-    items = rng.integers(1, ITEMS + 1, len(owners))
-    pairs = np.unique(np.stack([owners, items]), axis=1)
-    return lists, pairs[0], pairs[1]
+    keys = np.unique(owners * (ITEMS + 1) + rng.integers(1, ITEMS + 1, len(owners)))
+    return lists.astype(np.int32), *np.divmod(keys, ITEMS + 1)
 
 
 def timed(name: str, work: Callable[[], float]) -> float:
@@ -73,44 +115,32 @@ def ours(lists: np.ndarray, users: np.ndarray, items: np.ndarray) -> tuple[float
     return float(values[2].mean()), np.stack(values, axis=1)
 
 
-def by_ir_measures(lists: np.ndarray, users: np.ndarray, items: np.ndarray) -> float:
-    import ir_measures
-    from ir_measures import AP, RR, P, R, Success, nDCG
-
-    run = [
-        ir_measures.ScoredDoc(str(user), str(item), float(-rank))
-        for user, row in enumerate(lists.tolist())
-        for rank, item in enumerate(row)
-    ]
-    truth = [
-        ir_measures.Qrel(str(user), str(item), 1)
-        for user, item in zip(users.tolist(), items.tolist(), strict=True)
-    ]
-    measures = [kind @ k for kind in (Success, R, P, nDCG, RR, AP) for k in KS]
-    return float(ir_measures.calc_aggregate(measures, truth, run)[Success @ 10])
-
-
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--users", type=int, default=6_040)
     parser.add_argument("--rectools", type=Path)
-    parser.add_argument("--skip-ir-measures", action="store_true")
+    parser.add_argument("--metrics", type=Path, help="python with ranx and ir-measures")
+    parser.add_argument("--skip", nargs="*", default=[], help="rectools, ranx, ir-measures")
     options = parser.parse_args()
     lists, users, items = lists_and_truth(options.users)
     print(f"{options.users:,} users x top {DEPTH}, {len(items):,} targets, cut-offs {KS}")
     ours(lists[:10], users[users < 10], items[users < 10])  # imports
-    first = timed("ours", lambda: ours(lists, users, items)[0])
-    if options.rectools:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "lists.npz"
-            np.savez(path, lists=lists, users=users, items=items)
-            command = [str(options.rectools), "-W", "ignore", "-c", RECTOOLS, str(path)]
+    first = min(timed("ours", lambda: ours(lists, users, items)[0]) for _ in range(3))
+    peers = {
+        "rectools": (options.rectools, RECTOOLS),
+        "ranx": (options.metrics, RANX),
+        "ir-measures": (options.metrics, IR_MEASURES),
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "lists.npz"
+        np.savez(path, lists=lists, users=users, items=items)
+        for name, (python, code) in peers.items():
+            if python is None or name in options.skip:
+                continue
+            command = [str(python), "-W", "ignore", "-c", code, str(path)]
             printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        seconds = told("RecTools", *map(float, printed.split()))
-        print(f"{'':12} {seconds / first:.1f} times ours")
-    if not options.skip_ir_measures:
-        seconds = timed("ir-measures", lambda: by_ir_measures(lists, users, items))
-        print(f"{'':12} {seconds / first:.1f} times ours")
+            seconds = told(name, *map(float, printed.split()[-3:]))
+            print(f"{'':12} {seconds / first:.1f} times ours")
     from offline_eval.significance import estimate_means
 
     _, values = ours(lists, users, items)

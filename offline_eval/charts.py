@@ -12,6 +12,8 @@ from offline_eval.table import interval, shown
 WIDTH, HEIGHT = 380, 230
 """Of a line chart, in units that scale with the page."""
 LEFT, RIGHT, TOP, BOTTOM = 46, 10, 10, 34
+TOUCHING = 0.14
+"""Share of the width that a label of the x axis takes."""
 
 
 def document(title: str, body: Iterable[str], *, script: str = "") -> str:
@@ -79,7 +81,10 @@ class Series:
 def line_chart(
     series: Sequence[Series], *, x: str, y: str, from_zero: bool = True, diagonal: bool = False
 ) -> str:
-    """Lines over a common scale, as SVG that takes the colours of the page. x, y: axis titles."""
+    """Lines over a common scale, as SVG that takes the colours of the page.
+
+    x: title under the axis. y: what the heading above says, for tips and screen readers.
+    """
     points = [(a, b) for one in series for a, b in one.points if not math.isnan(b)]
     if not points:
         return '<p class="legend">Nothing to draw.</p>'
@@ -97,7 +102,7 @@ def line_chart(
 
     told = escape(f"{y} over {x}: {', '.join(one.name for one in series)}", quote=True)
     parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{told}">']
-    parts += _axes(xs, ys, x, y)
+    parts += _axes(xs, ys, _ticks([a for a, _ in points], xs), x)
     if diagonal:
         (x1, y1), (x2, y2) = place(xs[0], ys[0]), place(xs[1], ys[1])
         parts.append(f'<path class="ideal" d="M{x1:.1f} {y1:.1f}L{x2:.1f} {y2:.1f}"/>')
@@ -122,7 +127,18 @@ def line_chart(
     return "".join([*parts, "</svg>"])
 
 
-def _axes(xs: tuple[float, float], ys: tuple[float, float], x: str, y: str) -> list[str]:
+def _ticks(values: Sequence[float], span: tuple[float, float]) -> list[float]:
+    """The values themselves, as far as their labels do not touch."""
+    found: list[float] = []
+    for value in sorted(set(values)):
+        if not found or value - found[-1] >= TOUCHING * (span[1] - span[0]):
+            found.append(value)
+    return found
+
+
+def _axes(
+    xs: tuple[float, float], ys: tuple[float, float], ticks: Sequence[float], x: str
+) -> list[str]:
     bottom, right = HEIGHT - BOTTOM, WIDTH - RIGHT
     parts = []
     for share in (0.0, 0.5, 1.0):
@@ -130,12 +146,11 @@ def _axes(xs: tuple[float, float], ys: tuple[float, float], x: str, y: str) -> l
         value = ys[0] + share * (ys[1] - ys[0])
         parts.append(f'<path class="grid" d="M{LEFT} {level:.1f}H{right}"/>')
         parts.append(f'<text x="{LEFT - 5}" y="{level + 4:.1f}" class="end">{value:.3g}</text>')
-        across = LEFT + share * (right - LEFT)
-        anchor = "end" if share == 1 else ("mid" if share else "")
-        told = f"{xs[0] + share * (xs[1] - xs[0]):,.4g}"
-        parts.append(f'<text x="{across:.1f}" y="{bottom + 14}" class="{anchor}">{told}</text>')
+    for value in ticks:
+        across = LEFT + (right - LEFT) * (value - xs[0]) / (xs[1] - xs[0])
+        told = f"{value:,.4g}"
+        parts.append(f'<text x="{across:.1f}" y="{bottom + 14}" class="mid">{told}</text>')
     parts.append(f'<text x="{(LEFT + right) / 2}" y="{HEIGHT - 4}" class="mid">{escape(x)}</text>')
-    parts.append(f'<text x="{LEFT + 4}" y="{TOP + 9}" class="soft">{escape(y)}</text>')
     return parts
 
 

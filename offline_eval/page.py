@@ -22,6 +22,8 @@ from offline_eval.report import MEANINGS, Report, label
 from offline_eval.significance import Estimate, single_figure
 from offline_eval.table import interval, main_metrics, shown, stage_estimates
 
+LETTERS = "systems that share a letter cannot be told apart (paired tests, Holm, 5 %)."
+
 
 def page(report: Report) -> str:
     """The whole file."""
@@ -64,7 +66,10 @@ def _head(report: Report) -> Iterable[str]:
 
 
 def _charts(report: Report) -> Iterable[str]:
-    yield '<h2>Systems side by side</h2><div class="charts">'
+    yield "<h2>Systems side by side</h2>"
+    if any(system.letters for system in report.systems):
+        yield f'<p class="legend">{escape(label(f"ndcg@{report.main_k}"))}: {LETTERS}</p>'
+    yield '<div class="charts">'
     for name in main_metrics(report)[0]:
         found = {
             system.name: system.estimates[name]

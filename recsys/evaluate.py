@@ -5,7 +5,7 @@ numbers.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from features.stage import write_stage
 from features.store import Dataset
 from offline_eval.cuts import Cut
 from offline_eval.fingerprint import METRICS_VERSION
+from offline_eval.hits import Truth, find_hits
+from offline_eval.leakage import Finding, lint_dataset, lint_features
 from offline_eval.learning import read_curves
 from offline_eval.markdown import markdown
 from offline_eval.page import page
@@ -36,6 +38,8 @@ from serving.recommender import Recommender
 MAIN_K = 10
 EXAMPLES = 60
 """Cases shown one by one in a report."""
+LINTED = 300
+"""Cases whose candidates are looked at for leaks."""
 HISTORY_SHOWN = 10
 """Most recent events, and targets, shown of each."""
 
@@ -68,8 +72,18 @@ def evaluate(  # noqa: PLR0913 (each is a part of the protocol, or says where th
     task = Task.of(data, split, exclude_seen=recommender.manifest.policy.exclude_seen)
     extra = user_cuts(users, user_columns, data, task)
     best, ceiling_notes = reachable_best(ceiling, data, task, split)
+    leaks = [
+        str(one) for one in [*lint_dataset(data, task, split), *lint_sources(recommender, task)]
+    ]
     ks = tuple(sorted(set(ks)))
     main_k = MAIN_K if MAIN_K in ks else ks[-1]
+    policy = Policy(task.exclude_seen)
+
+    def served(cases: NDArray[np.int64]) -> NDArray[np.integer]:
+        asked = task.histories.take(cases)
+        k = min(main_k, task.num_items)
+        return recommender.rank(asked, k=k, at=task.at[cases], policy=policy).items
+
     config = {"split": split, "ks": ks, "baselines": list(baselines)}
     config |= {"resamples": resamples, "seed": seed, "bundle": recommender.bundle_version}
     with write_stage(out, kind="report", config=config, parent=data.manifest.sha256) as directory:
@@ -85,12 +99,12 @@ def evaluate(  # noqa: PLR0913 (each is a part of the protocol, or says where th
             counts=task.counts(data.schema.num_warm_items),
             systems=measurement.lettered(),
             comparisons=measurement.comparisons(),
-            notes=[*notes, *ceiling_notes, *reading_notes(task, ks)],
+            notes=[*leaks, *notes, *ceiling_notes, *reading_notes(task, ks)],
             ks=ks,
             main_k=main_k,
             ceiling=best,
             cuts=measurement.cuts,
-            examples=examples(recommender, data, task, main_k),
+            examples=examples(data, task, served, recommender.title),
             learning=read_curves(run) if run is not None else {},
             two_stages=[measurement.two_stages(recommender)] if has_ranker else [],
         )
@@ -110,24 +124,31 @@ def named(directory: Path) -> str:
     return "/".join(directory.resolve().parts[-2:]).removeprefix("/")
 
 
-def examples(recommender: Recommender, data: Dataset, task: Task, k: int) -> list[Example]:
-    """A few cases as a person would look at them, evenly spread over the users."""
+def examples(
+    data: Dataset,
+    task: Task,
+    lists_of: Callable[[NDArray[np.int64]], NDArray[np.integer]],
+    title: Callable[[Any], str | None],
+) -> list[Example]:
+    """A few cases as a person would look at them, evenly spread over the users.
+
+    lists_of: dense item ids for the given cases, padded with 0. title: of a raw item id.
+    """
     cases = np.unique(np.linspace(0, len(task) - 1, EXAMPLES).astype(np.int64))
     histories = task.histories.take(cases)
-    policy = Policy(task.exclude_seen)
-    lists = recommender.rank(histories, k=min(k, task.num_items), at=task.at[cases], policy=policy)
+    lists = lists_of(cases)
     raw_items = data.vocabulary("item")
     user_ids = data.vocabulary("user").take(pa.array(task.users[cases])).to_pylist()
 
     def named_items(items: NDArray[np.integer]) -> tuple[str, ...]:
         raw_ids = raw_items.take(pa.array(items.astype(np.int64) - 1)).to_pylist()
-        return tuple(recommender.title(raw) or str(raw) for raw in raw_ids)
+        return tuple(title(raw) or str(raw) for raw in raw_ids)
 
     found = []
     for row, case in enumerate(cases):
         history = histories.items[histories.starts[row] : histories.ends[row]]
         targets = task.truth.block(case, case + 1).items
-        listed = lists.items[row][lists.items[row] > 0]
+        listed = lists[row][lists[row] > 0]
         found.append(
             Example(
                 user=str(user_ids[row]),
@@ -149,6 +170,21 @@ def user_cuts(users: Path | None, columns: Sequence[str], data: Dataset, task: T
         raise InputError(f"cuts by {list(columns)} need the table of users: give --users FILE")
     user_ids = data.vocabulary("user").take(pa.array(task.users))
     return column_cuts(users, columns, user_ids, task)
+
+
+def lint_sources(recommender: Recommender, task: Task) -> list[Finding]:
+    """Whether any source's score alone tells the targets among the candidates of a few cases."""
+    if recommender.pipeline.ranker is None:
+        return []  # one order of one source is what is measured
+    few = np.unique(np.linspace(0, len(task) - 1, LINTED).astype(np.int64))
+    found = recommender.candidates(task.histories.take(few), at=task.at[few])
+    truth = task.truth
+    kept = np.isin(truth.users, few)
+    users = np.searchsorted(few, truth.users[kept])
+    hits = find_hits(found.items, Truth.of(users, truth.items[kept], len(few)))
+    real = found.items > 0
+    scores = {name: values[real] for name, values in found.source_scores.items()}
+    return lint_features(hits[real], {n: v.astype(np.float64) for n, v in scores.items()})
 
 
 def check_request(ks: Sequence[int], baselines: Sequence[str]) -> None:

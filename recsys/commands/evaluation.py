@@ -5,14 +5,20 @@ from typing import Annotated, Literal
 
 import typer
 
-from recsys.commands.arguments import Bundle, Dataset, Out
+from recsys.commands.arguments import Dataset, Out
 
 app = typer.Typer()
 
 
 @app.command()
 def evaluate(
-    bundle: Bundle,
+    bundle: Annotated[
+        Path,
+        typer.Argument(
+            help="A bundle directory; or anybody's lists, a Parquet with user_id, item_id and rank "
+            "or score."
+        ),
+    ],
     dataset: Dataset,
     out: Out,
     config: Annotated[
@@ -32,8 +38,11 @@ def evaluate(
     run: Annotated[
         Path | None, typer.Option(help="The bundle's training run, for its learning curves.")
     ] = None,
+    keep_seen: Annotated[
+        bool, typer.Option("--keep-seen", help="Lists may hold items of the user's history.")
+    ] = False,
 ) -> None:
-    """Measure a bundle over a split, with intervals and baselines, and write a report."""
+    """Measure a bundle, or lists, over a split, with intervals and baselines; write a report."""
     from recsys.config import EvaluateConfig, read_config
     from recsys.pipeline import evaluate_stage, holds_lives, outcome_report_stage
 
@@ -44,7 +53,27 @@ def evaluate(
                 "--users, --by and --run are for recommendations, not outcomes"
             )
         outcome_report_stage(bundle, dataset, out, settings, split=split)
+    elif bundle.is_file():
+        from recsys.evaluate_lists import evaluate_lists
+
+        if run:
+            raise typer.BadParameter("--run is the training run of a bundle, these are lists")
+        evaluate_lists(
+            bundle,
+            dataset,
+            out,
+            split=split,
+            ks=settings.ks,
+            baselines=settings.baselines,
+            resamples=settings.resamples,
+            seed=settings.seed,
+            exclude_seen=not keep_seen,
+            users=users,
+            user_columns=by or (),
+        )
     else:
+        if keep_seen:
+            raise typer.BadParameter("--keep-seen is for lists; a bundle's policy says it itself")
         evaluate_stage(
             bundle, dataset, out, settings, split=split, users=users, user_columns=by or (), run=run
         )

@@ -1,4 +1,4 @@
-"""Our metrics against values that RecTools computed (`benchmarks/parity_rectools.py`).
+"""Our metrics against values that RecTools and RecBole computed (`benchmarks/parity_*.py`).
 
 Where definitions agree the numbers do, to 1e-12; where they do not, the test states the relation.
 scikit-learn and ir-measures are compared in `test_metrics.py` and `test_auc.py`.
@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from offline_eval import metrics
+from offline_eval.exposure import gini
 from offline_eval.hits import Truth, check_lists, find_hits
+from offline_eval.probabilities import auc_by_group, gauc, log_loss
 
 CONTENT = json.loads((Path(__file__).parent / "rectools.json").read_text())
 K, NUM_ITEMS = CONTENT["k"], CONTENT["items"]
@@ -67,3 +69,51 @@ def test_the_fixture_has_every_case() -> None:
     assert (RELEVANT > K).any()
     assert (HITS.sum(axis=1) == 0).any()
     assert (HITS.sum(axis=1) > 1).any()
+
+
+RECBOLE = json.loads((Path(__file__).parent / "recbole.json").read_text())
+
+
+def recbole_fixture() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    lists = np.array(RECBOLE["lists"]) + 1
+    users = np.repeat(np.arange(len(lists)), [len(items) for items in RECBOLE["truth"]])
+    truth = Truth.of(users, np.concatenate(RECBOLE["truth"]).astype(int) + 1, len(lists))
+    return lists, find_hits(lists, truth), truth.num_relevant
+
+
+@pytest.mark.parametrize("name", RECBOLE["values"])
+def test_equal_to_recbole(name: str) -> None:
+    """All six agree, MAP and NDCG too: RecBole divides by min(K, R), as ours."""
+    _, hits, relevant = recbole_fixture()
+    ours = {
+        "hit_rate": metrics.hit_rate,
+        "recall": metrics.recall,
+        "precision": metrics.precision,
+        "mrr": metrics.mrr,
+        "ndcg": metrics.ndcg,
+        "map": metrics.average_precision,
+    }
+    np.testing.assert_allclose(ours[name](hits, relevant), RECBOLE["values"][name], rtol=1e-9)
+
+
+def test_single_figures_equal_recbole() -> None:
+    """GAUC with ties and users of one class, weighted by positives; AUC, log-loss, Gini."""
+    labels = np.array(RECBOLE["labels"], bool)
+    scores = np.array(RECBOLE["scores"])
+    users = np.repeat(np.arange(len(labels)), labels.shape[1])
+    found = gauc(labels.ravel(), scores.ravel(), users, weighting="positives")
+    assert found == pytest.approx(RECBOLE["single"]["gauc"], rel=1e-9)
+    inner = np.clip(scores, 0.01, 0.99).ravel()
+    assert log_loss(labels.ravel(), inner).mean() == pytest.approx(
+        RECBOLE["single"]["log_loss"], rel=1e-9
+    )
+    lists, _, _ = recbole_fixture()
+    counts = np.bincount(lists.ravel(), minlength=RECBOLE["items"] + 1)
+    assert gini(counts) == pytest.approx(RECBOLE["single"]["gini"], rel=1e-9)
+
+
+def test_auc_over_all_examples_equals_recbole() -> None:
+    labels = np.array(RECBOLE["labels"], bool).ravel()
+    inner = np.clip(RECBOLE["scores"], 0.01, 0.99).ravel()
+    [found], _ = auc_by_group(labels, inner, np.zeros(len(labels), int))
+    assert found == pytest.approx(RECBOLE["single"]["auc"], rel=1e-9)

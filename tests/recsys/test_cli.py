@@ -15,7 +15,17 @@ OPTIONS = {
     "features": {"config", "--events", "--out", "--base"},
     "train": {"config", "--dataset", "--out"},
     "export": {"config", "--dataset", "--out", "--run"},
-    "evaluate": {"bundle", "--dataset", "--out", "--config", "--split", "--users", "--by", "--run"},
+    "evaluate": {
+        "bundle",
+        "--dataset",
+        "--out",
+        "--config",
+        "--split",
+        "--users",
+        "--by",
+        "--run",
+        "--keep-seen",
+    },
     "recommend": {"bundle", "items", "--user", "--dataset", "-k", "--k"},
     "items": {"bundle", "--out", "--what", "-k", "--k", "--part-size", "--processes"},
     "score": {
