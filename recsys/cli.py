@@ -12,6 +12,7 @@ from features.errors import InputError
 from recsys.commands import (
     answers,
     evaluation,
+    gates,
     online,
     releases,
     scoring,
@@ -27,7 +28,7 @@ app = typer.Typer(
     help="From an event log to measured, served recommendations, through one portable bundle.",
     epilog="Start with: recsys demo",
 )
-for group in (stages, evaluation, verdicts, answers, scoring, releases, online):
+for group in (stages, evaluation, verdicts, gates, answers, scoring, releases, online):
     app.add_typer(group.app)
 
 

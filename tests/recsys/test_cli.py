@@ -27,6 +27,13 @@ OPTIONS = {
         "--keep-seen",
     },
     "recommend": {"bundle", "items", "--user", "--dataset", "-k", "--k"},
+    "gate": {
+        "report",
+        "--current",
+        "--metric",
+        "--margin",
+        "--popularity",
+    },
     "items": {"bundle", "--out", "--what", "-k", "--k", "--part-size", "--processes"},
     "score": {
         "bundle",
