@@ -4,8 +4,8 @@
         --rectools /path/to/rectools/bin/python --metrics /path/to/metrics/bin/python
 
 Each times what its user would call, from tables in memory to numbers; the same HR@10 must come from
-all. Ours includes the check for repeated items; a bootstrap of all 24 columns (1,000 resamples) is
-timed apart. The peers need environments of their own: RecTools 0.19; ranx 0.3.21 with ir-measures
+all. Ours includes the check for repeated items; 1,000 bootstrap resamples of all 24 columns are
+timed apart. The peers need environments of their own: RecTools 0.19; ranx 0.3.21 and ir-measures
 0.4.3. ranx compiles at first use, so it is called once before on a few users.
 """
 
@@ -42,6 +42,7 @@ print(time.perf_counter() - start, time.process_time() - busy, values["h@10"])
 RANX = """
 import sys, time
 import numpy as np, pandas as pd
+pd.set_option("future.infer_string", False)  # ranx 0.3.21 wants ids as objects
 from ranx import Qrels, Run, evaluate
 data = np.load(sys.argv[1])
 names = [f"{m}@{k}" for m in ("hit_rate", "recall", "precision", "ndcg", "mrr", "map")
@@ -50,11 +51,11 @@ def inputs(users):
     lists = data["lists"][:users]
     depth = lists.shape[1]
     own = data["users"] < users
-    truth = pd.DataFrame({"q_id": data["users"][own].astype(str),
-                          "doc_id": data["items"][own].astype(str),
+    truth = pd.DataFrame({"q_id": data["users"][own].astype(str).astype(object),
+                          "doc_id": data["items"][own].astype(str).astype(object),
                           "score": np.ones(own.sum(), np.int64)})
-    run = pd.DataFrame({"q_id": np.repeat(np.arange(users), depth).astype(str),
-                        "doc_id": lists.ravel().astype(str),
+    run = pd.DataFrame({"q_id": np.repeat(np.arange(users), depth).astype(str).astype(object),
+                        "doc_id": lists.ravel().astype(str).astype(object),
                         "score": np.tile(np.arange(depth, 0, -1.0), users)})
     return (Qrels.from_df(truth, q_id_col="q_id", doc_id_col="doc_id", score_col="score"),
             Run.from_df(run, q_id_col="q_id", doc_id_col="doc_id", score_col="score"))

@@ -88,10 +88,12 @@ def compare(
     """
     opened = [_opened(path) for _, path in runs]
     differing = check_protocols(runs, opened, allow_differences=allow_differences)
-    names = main_metrics(opened[0])[0]
+    columns = pl.read_parquet_schema(runs[0][1] / PER_USER_FILE)
+    names = [name for name in main_metrics(opened[0])[0] if name in columns]  # not coverage
     main = metric or f"ndcg@{opened[0].main_k}"
-    if main not in opened[0].metrics:
-        raise InputError(f"no metric {main!r}: choose from {opened[0].metrics}")
+    if main not in columns or main not in opened[0].metrics:
+        known = [name for name in opened[0].metrics if name in columns]
+        raise InputError(f"no metric {main!r} with a value a user: choose from {known}")
     names = list(dict.fromkeys([main, *names]))
     kinds, values, users = _gather(runs, opened, names, baselines=baselines)
     values_of_main = {name: by_metric[main].mean(axis=0) for name, by_metric in values.items()}

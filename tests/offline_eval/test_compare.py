@@ -18,7 +18,7 @@ from offline_eval.comparison_views import (
 )
 from offline_eval.records import PER_USER_FILE, BlockWriter, user_rows
 from offline_eval.report import METRICS_FILE, Report, System
-from offline_eval.significance import estimate_means
+from offline_eval.significance import Estimate, estimate_means
 
 
 def write_report(
@@ -35,6 +35,8 @@ def write_report(
         name: dict(zip(found, estimate_means(np.stack(list(found.values()), 1)), strict=True))
         for name, found in values.items()
     }
+    for found in estimates.values():
+        found["coverage@10"] = Estimate(0.5, 0.4, 0.6, len(ndcg), 0)  # has no value a user
     report = Report(
         title=out.name,
         protocol={"split": split},
@@ -162,7 +164,10 @@ def test_other_users_are_refused(tmp_path: Path, ndcg: np.ndarray) -> None:
 
 def test_an_unknown_metric_is_refused(tmp_path: Path, ndcg: np.ndarray) -> None:
     path = write_report(tmp_path / "a", ndcg)
-    with pytest.raises(InputError, match=r"no metric 'ndcg@3': choose from \['ndcg@10', 'auc'\]"):
+    with pytest.raises(
+        InputError,
+        match=r"no metric 'ndcg@3' with a value a user: choose from \['ndcg@10', 'auc'\]",
+    ):
         compare([("a", path)], metric="ndcg@3")
 
 
