@@ -5,6 +5,8 @@
     [life]      events as documents, cases and labels: for outcome models, in place of [features]
     [model]     name = "sasrec" and the model's own sizes     recsys.models
     [train]     the optimisation                              recsys.training.config
+    [ranker]    name = "dare" and the second stage's sizes    recsys.models
+    [train_ranker]  its optimisation                          recsys.training.config
     [export]    candidate sources, ranker, policy             recsys.export.config
     [evaluate]  cut-offs, baselines, intervals                here
 
@@ -58,6 +60,9 @@ class RunConfig:
     model: Mapping[str, Any] | None = None
     """`name` and the fields of that model's config; None exports without a neural source."""
     train: TrainConfig = field(default_factory=TrainConfig)
+    ranker: Mapping[str, Any] | None = None
+    """`name` and the fields of a ranker's config, for export.ranker = "neural" or "stacked"."""
+    train_ranker: TrainConfig = field(default_factory=TrainConfig)
     export: ExportConfig = field(default_factory=ExportConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
 

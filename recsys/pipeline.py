@@ -1,6 +1,6 @@
 """All stages of one config into one directory, each skipped when its result is already there.
 
-    out/events  out/dataset  out/run  out/bundle  out/report
+    out/events  out/dataset  out/run  out/ranker-run  out/bundle  out/report
 
 Rerunning after an interruption continues where it stopped: finished stages are kept, an unfinished
 training resumes from its last checkpoint, other unfinished stages start again. A finished stage
@@ -41,7 +41,7 @@ class Workspace:
     root: Path
 
     def __truediv__(self, stage: str) -> Path:
-        """Directory of `events`, `dataset`, `run`, `bundle` or `report`."""
+        """Directory of `events`, `dataset`, `run`, `ranker-run`, `bundle` or `report`."""
         return self.root / stage
 
 
@@ -68,19 +68,43 @@ def train_stage(config: RunConfig, dataset: Path, out: Path) -> "TrainResult":
 
     if config.model is None:
         raise InputError("the config has no [model] section: name a model, for instance sasrec")
-    fields = dict(config.model)
-    name = fields.pop("name", None)
-    if not isinstance(name, str):
-        raise InputError('[model] has no name: write, for instance, name = "sasrec"')
+    name, fields = _named("model", config.model)
     return train(name, fields, config.train, dataset, out)
 
 
-def export_stage(config: RunConfig, run: Path | None, dataset: Path, out: Path) -> None:
+def train_ranker_stage(config: RunConfig, dataset: Path, out: Path) -> "TrainResult":
+    """Train the config's second stage; raises InputError when the config names none."""
+    from recsys.training.run import train  # noqa: PLC0415 - torch loads only where it trains
+
+    if config.ranker is None:
+        raise InputError("the config has no [ranker] section: name a ranker, for instance dare")
+    name, fields = _named("ranker", config.ranker)
+    return train(name, fields, config.train_ranker, dataset, out)
+
+
+def _named(section: str, given: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """A model's name, and its other fields."""
+    fields = dict(given)
+    name = fields.pop("name", None)
+    if not isinstance(name, str):
+        example = "sasrec" if section == "model" else "dare"
+        raise InputError(f'[{section}] has no name: write, for instance, name = "{example}"')
+    return name, fields
+
+
+def export_stage(
+    config: RunConfig,
+    run: Path | None,
+    dataset: Path,
+    out: Path,
+    *,
+    ranker_run: Path | None = None,
+) -> None:
     """Write a bundle: of an outcome model where the config has a [life] section."""
     if config.life is None:
         from recsys.export.bundle import export  # noqa: PLC0415 - torch loads where it works
 
-        export(run, dataset, config.export, out)
+        export(run, dataset, config.export, out, ranker_run=ranker_run)
         return
     if run is None:
         raise InputError("a bundle that predicts outcomes needs a trained model: give --run")
@@ -158,8 +182,17 @@ def run_pipeline(path: Path, root: Path, say: Say) -> None:
     run = at / "run" if config.model is not None else None
     if run is not None and not _kept(run, "run", ("train", config.train), parent, say):
         _timed(say, "run", run, lambda: train_stage(config, dataset, run))
+    second = at / "ranker-run" if config.ranker is not None else None
+    made_by = ("train", config.train_ranker)
+    if second is not None and not _kept(second, "run", made_by, parent, say):
+        _timed(say, "ranker", second, lambda: train_ranker_stage(config, dataset, second))
     if not _kept_bundle(bundle, config.export, parent, say):
-        _timed(say, "bundle", bundle, lambda: export_stage(config, run, dataset, bundle))
+        _timed(
+            say,
+            "bundle",
+            bundle,
+            lambda: export_stage(config, run, dataset, bundle, ranker_run=second),
+        )
     report = at / "report"
     if report.exists():
         say(f"report   {report} is there already")

@@ -72,7 +72,57 @@ class PopularitySpec(Strict):
 SourceSpec = Annotated[ModelSpec | NeighbourSpec | PopularitySpec, Field(discriminator="kind")]
 
 
-class RankerSpec(Strict):
+class GraphSpec(Strict):
+    """An ONNX graph with its inputs and outputs by name, in their order."""
+
+    graph: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+class ItemTensorSpec(Strict):
+    """What a neural ranker knows of each item: row i belongs to dense id i."""
+
+    name: str
+    values: str
+    """(N + 1, *shape) of `dtype`."""
+    dtype: Literal["float32", "float16", "int8", "int64"]
+    shape: tuple[int, ...]
+    """Of one item."""
+    scale: str = ""
+    """Of int8: (N + 1,) float32, what 1 means in that row."""
+
+
+class NeuralRankerSpec(Strict):
+    """A second stage by a trained model; `serving.neural` says how its parts run."""
+
+    kind: Literal["neural"] = "neural"
+    model: str
+    """Name in recsys.models.MODELS, for the record."""
+    history: GraphSpec
+    """Inputs of `features.encode`, and `own.<name>`: item tensors of the history's items."""
+    stages: tuple[GraphSpec, ...]
+    """Run one after the other for all candidates; the last has the output `scores`, (B, C, T)."""
+    items: tuple[ItemTensorSpec, ...]
+    tasks: tuple[str, ...]
+    """Names of the T outputs."""
+    weights: tuple[float, ...]
+    """Of several tasks: the power of each task's probability in the score."""
+    max_len: int
+    min_len: int
+    """Shorter histories are padded to this length."""
+    len_multiple: int
+    """And then to a multiple of this."""
+
+    def part_files(self) -> set[str]:
+        """Files it is read from."""
+        names = {self.history.graph, *(stage.graph for stage in self.stages)}
+        for tensor in self.items:
+            names |= {tensor.values, *([tensor.scale] if tensor.scale else [])}
+        return names
+
+
+class TreeRankerSpec(Strict):
     """A second stage over the features of `features.asof`."""
 
     kind: Literal["lightgbm"] = "lightgbm"
@@ -80,6 +130,15 @@ class RankerSpec(Strict):
     """(n, F) float32 features -> one score each."""
     features: tuple[str, ...]
     """Names of the F columns; the loading code must produce exactly these."""
+    neural: NeuralRankerSpec | None = None
+    """A model whose score is a feature too, as that of a source called `neural`."""
+
+    def part_files(self) -> set[str]:
+        """Files it is read from."""
+        return {self.graph, *(self.neural.part_files() if self.neural else ())}
+
+
+RankerSpec = Annotated[TreeRankerSpec | NeuralRankerSpec, Field(discriminator="kind")]
 
 
 class Parity(Strict):
@@ -154,6 +213,8 @@ class Manifest(Strict):
     """sha256 of the manifest of the dataset the bundle was made from."""
     run: str
     """sha256 of the manifest of the training run; empty where no neural model is inside."""
+    ranker_run: str = ""
+    """The same of the neural ranker, where there is one."""
     num_items: int
     sources: tuple[SourceSpec, ...]
     """In order of priority: an item proposed twice belongs to the first."""
@@ -162,6 +223,8 @@ class Manifest(Strict):
     """Set where the bundle predicts outcomes; it then has no sources and no items."""
     policy: PolicySpec = PolicySpec()
     parity: tuple[Parity, ...] = ()
+    ranker_parity: tuple[Parity, ...] = ()
+    """Of the neural ranker, with its item tensors as stored."""
     index_recall: tuple[IndexRecall, ...] = ()
     golden: tuple[Golden, ...] = ()
     config: dict[str, Any]
@@ -174,7 +237,7 @@ class Manifest(Strict):
 
     def part_files(self) -> set[str]:
         """Files that sources and ranker are read from."""
-        names = {self.ranker.graph} if self.ranker else set()
+        names = self.ranker.part_files() if self.ranker else set()
         if self.outcomes:
             names |= {self.outcomes.graph, self.outcomes.schema_file}
             names |= {self.outcomes.items} - {""}

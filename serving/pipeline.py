@@ -17,7 +17,7 @@ from serving.candidates import Candidates, unite
 from serving.deadline import Costs, Deadline
 from serving.policy import Policy
 from serving.ranked import Ranked, chain, of_source
-from serving.ranker import Ranker
+from serving.ranker import SecondStage
 from serving.sources import ModelSource, Source
 from serving.topk import NOTHING, Floats, Ints
 
@@ -38,7 +38,7 @@ class Pipeline:
     """
 
     def __init__(
-        self, sources: Sequence[Source], ranker: Ranker | None, num_items: int, threads: int
+        self, sources: Sequence[Source], ranker: SecondStage | None, num_items: int, threads: int
     ) -> None:
         self.sources, self.ranker = tuple(sources), ranker
         self.num_items, self.threads = num_items, threads
@@ -168,7 +168,7 @@ class Pipeline:
         return chain([ranked, self._retrieve(block, policy, k)], k)
 
     def _score(
-        self, ranker: Ranker, block: Block, candidates: Candidates, deadline: Deadline | None
+        self, ranker: SecondStage, block: Block, candidates: Candidates, deadline: Deadline | None
     ) -> tuple[Floats, int]:
         """(B, C) scores, and how many columns the time sufficed to rank; the others keep the
         scores of their sources.
@@ -180,7 +180,7 @@ class Pipeline:
         if not self.costs.fits("features", deadline, amount=width):
             return scores_BC, 0
         started = time.monotonic_ns()
-        features_BCF = ranker.features(block, candidates)
+        prepared = ranker.prepare(block, candidates)
         self.costs.learn("features", started, amount=width)
         for start in range(0, width, RANK_CHUNK):
             part = slice(start, min(start + RANK_CHUNK, width))
@@ -188,9 +188,7 @@ class Pipeline:
             if not self.costs.fits("ranking", deadline, amount=size):
                 return scores_BC, start
             started = time.monotonic_ns()
-            scores_BC[:, part] = ranker.score_features(
-                features_BCF[:, part], candidates.items[:, part]
-            )
+            scores_BC[:, part] = ranker.score_part(prepared, candidates.items, part)
             self.costs.learn("ranking", started, amount=size)
         return scores_BC, width
 

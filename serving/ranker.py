@@ -1,28 +1,71 @@
-"""The second stage: an ONNX graph over point-in-time features of history and candidate.
+"""The second stage: trees over point-in-time features, a neural ranker, or trees that read it.
 
 Shape suffixes: B histories, C candidates, F features.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Self
+from dataclasses import replace
+from typing import Any, Protocol, Self
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
 from features.asof import ItemTimeline, feature_names, ranking_features
+from features.encode import Histories
 from features.layout import ItemColumn
 from serving.block import Block
 from serving.bundle import Bundle
 from serving.candidates import Candidates
 from serving.errors import BundleError
-from serving.manifest import RankerSpec
+from serving.manifest import NeuralRankerSpec, RankerSpec, TreeRankerSpec
+from serving.neural import NeuralRanker
 from serving.sources import open_graph
 from serving.topk import NOTHING, Floats, Ints
 
+NEURAL = "neural"
+"""Under this name the score of a model is a feature, as if a source had proposed everything."""
+
+
+class SecondStage(Protocol):
+    """Scores candidates; immutable and safe to share between threads."""
+
+    def score(self, block: Block, candidates: Candidates) -> Floats:
+        """(B, C) float32, higher is better; -inf for padding and where a score is not finite."""
+        ...
+
+    def prepare(self, block: Block, candidates: Candidates) -> Any:
+        """What has to be known before any candidate is scored; for one history."""
+        ...
+
+    def score_part(self, prepared: Any, items_BC: Ints, part: slice) -> Floats:
+        """As `score`, for some columns of the candidates."""
+        ...
+
+
+def load_ranker(
+    bundle: Bundle,
+    spec: RankerSpec,
+    item_table: Mapping[str, NDArray],
+    columns: Sequence[ItemColumn],
+) -> SecondStage:
+    """The ranker that a line of the manifest describes; raises BundleError."""
+    if isinstance(spec, NeuralRankerSpec):
+        return NeuralRanker.load(bundle, spec, item_table)
+    return Ranker.load(bundle, spec, item_table, columns)
+
+
+def with_neural_scores(
+    candidates: Candidates, histories: Histories, ranker: NeuralRanker
+) -> Candidates:
+    """The candidates with the ranker's scores as those of one more source."""
+    scores_BC = ranker.score_items(histories, candidates.items)
+    known_BC = np.where(scores_BC == NOTHING, np.float32(np.nan), scores_BC)
+    return replace(candidates, source_scores={**candidates.source_scores, NEURAL: known_BC})
+
 
 class Ranker:
-    """Scores candidates; immutable and safe to share between threads."""
+    """Trees. Immutable and safe to share between threads."""
 
     def __init__(
         self,
@@ -30,8 +73,9 @@ class Ranker:
         timeline: ItemTimeline,
         item_table: Mapping[str, NDArray],
         columns: Sequence[ItemColumn],
+        neural: NeuralRanker | None = None,
     ) -> None:
-        self.graph = graph
+        self.graph, self.neural = graph, neural
         self._input = graph.get_inputs()[0].name
         self._timeline, self._item_table, self._columns = timeline, item_table, columns
 
@@ -39,12 +83,13 @@ class Ranker:
     def load(
         cls,
         bundle: Bundle,
-        spec: RankerSpec,
+        spec: TreeRankerSpec,
         item_table: Mapping[str, NDArray],
         columns: Sequence[ItemColumn],
     ) -> Self:
         """Open the graph; raises BundleError if this release makes other features than it wants."""
         sources = [source.name for source in bundle.manifest.sources]
+        sources += [NEURAL] if spec.neural else []
         names = tuple(feature_names(columns, sources))
         if names != spec.features:
             differing = sorted(set(names) ^ set(spec.features))
@@ -53,14 +98,17 @@ class Ranker:
                 f"makes ({len(differing)} differ, the first are {differing[:5]}): export again"
             )
         graph = open_graph(bundle.path / spec.graph)
-        return cls(graph, ItemTimeline.open(bundle.path), item_table, columns)
+        neural = spec.neural and NeuralRanker.load(bundle, spec.neural, item_table)
+        return cls(graph, ItemTimeline.open(bundle.path), item_table, columns, neural)
 
     def score(self, block: Block, candidates: Candidates) -> Floats:
         """(B, C) float32, higher is better; -inf for padding and where a score is not finite."""
-        return self.score_features(self.features(block, candidates), candidates.items)
+        return self._score(self.prepare(block, candidates), candidates.items)
 
-    def features(self, block: Block, candidates: Candidates) -> Floats:
-        """(B, C, F) float32, in the order of the graph's input."""
+    def prepare(self, block: Block, candidates: Candidates) -> Floats:
+        """Features, (B, C, F) float32, in the order of the graph's input."""
+        if self.neural is not None:
+            candidates = with_neural_scores(candidates, block.histories, self.neural)
         return ranking_features(
             block.histories,
             block.at,
@@ -71,8 +119,11 @@ class Ranker:
             self._columns,
         )
 
-    def score_features(self, features_BCF: Floats, items_BC: Ints) -> Floats:
-        """Scores of candidates from their features, as of `score`."""
+    def score_part(self, prepared: Floats, items_BC: Ints, part: slice) -> Floats:
+        """Scores of some candidates from the features of all."""
+        return self._score(prepared[:, part], items_BC[:, part])
+
+    def _score(self, features_BCF: Floats, items_BC: Ints) -> Floats:
         rows = features_BCF.reshape(-1, features_BCF.shape[-1])
         output = self.graph.run(None, {self._input: rows})[0]
         assert isinstance(output, np.ndarray)

@@ -28,7 +28,7 @@ from serving.options import NO_OPTIONS, ContextReader, Options
 from serving.pipeline import Pipeline
 from serving.policy import Policy
 from serving.ranked import Ranked, of_source
-from serving.ranker import Ranker
+from serving.ranker import load_ranker
 from serving.requests import History, Moment, RequestReader, microseconds
 from serving.sources import load_source
 from serving.topk import Ints
@@ -63,7 +63,7 @@ class Recommender:
                 f"{manifest.num_items} in its manifest: export it again"
             )
         columns = schema.item_columns
-        ranker = manifest.ranker and Ranker.load(bundle, manifest.ranker, item_table, columns)
+        ranker = manifest.ranker and load_ranker(bundle, manifest.ranker, item_table, columns)
         sources = [
             load_source(bundle, spec, item_table, batches=batches) for spec in manifest.sources
         ]

@@ -29,12 +29,12 @@ from recsys.baselines.item_knn import ItemKNN
 from recsys.baselines.popularity import Popularity, RecentPopularity
 from recsys.export.config import ExportConfig
 from recsys.export.golden import answer_golden
+from recsys.export.second_stage import UNSEALED, add_ranker, check_ranker_run
 from serving.bundle import FILE_NAME, Bundle, seal, write_bundle
 from serving.manifest import (
     Manifest,
     NeighbourSpec,
     PopularitySpec,
-    RankerSpec,
     SourceSpec,
 )
 from serving.recommender import Recommender
@@ -42,20 +42,26 @@ from serving.recommender import Recommender
 if TYPE_CHECKING:
     from recsys.export.model import ExportedModel
 
-UNSEALED = ""
-"""sha256 of a manifest that is not yet written."""
-RANKER = "ranker.onnx"
 
-
-def export(run: Path | None, dataset: Path, config: ExportConfig, out: Path) -> None:
+def export(
+    run: Path | None,
+    dataset: Path,
+    config: ExportConfig,
+    out: Path,
+    *,
+    ranker_run: Path | None = None,
+) -> None:
     """Write a bundle to `out`, which must not exist.
 
-    run: a training run on the same dataset; None makes a bundle without a neural source (and
-    without importing torch). Raises InputError for inputs that do not fit together, BundleError
-    when the result would not serve the model's numbers.
+    run: a retriever's training run on the same dataset; None makes a bundle without a neural
+    source (and without importing torch). ranker_run: a ranker's, where the config wants one.
+    Raises InputError for inputs that do not fit together, BundleError when the result would not
+    serve the model's numbers.
     """
+    check_ranker_run(config, ranker_run)
     data = Dataset.open(dataset, verify=True)
     run_hash = "" if run is None else _check_run(run, data)
+    ranker_hash = "" if ranker_run is None else _check_run(ranker_run, data)
     with write_bundle(out) as directory:
         _copy_items(data, directory, timeline=config.ranker != "none")
         model = None
@@ -72,15 +78,15 @@ def export(run: Path | None, dataset: Path, config: ExportConfig, out: Path) -> 
         manifest = Manifest(
             dataset=data.manifest.sha256,
             run=run_hash if model else "",
+            ranker_run=ranker_hash,
             num_items=data.schema.num_items,
             sources=tuple(specs),
             policy=config.policy,
             parity=model.parity if model else (),
             config=_plain(asdict(config)),
-            versions=_versions(config, with_model=model is not None),
+            versions=_versions(config, with_model=model is not None or ranker_run is not None),
         )
-        if config.ranker == "lightgbm":
-            manifest = _export_ranker(directory, manifest, data, config)
+        manifest = add_ranker(directory, manifest, data, config, ranker_run)
         recommender = Recommender(Bundle(directory, manifest, UNSEALED))
         recall = model.measure_recall(recommender, data) if model else ()
         golden = answer_golden(recommender, config.golden_requests)
@@ -160,21 +166,6 @@ def _export_popularity(data: Dataset, config: ExportConfig, directory: Path) -> 
     return spec
 
 
-def _export_ranker(
-    directory: Path, manifest: Manifest, data: Dataset, config: ExportConfig
-) -> Manifest:
-    from recsys.export.ranker import fit_ranker  # noqa: PLC0415 (lightgbm, only where needed)
-
-    fit = fit_ranker(Recommender(Bundle(directory, manifest, UNSEALED)), data, config.lightgbm)
-    (directory / RANKER).write_bytes(fit.onnx)
-    report = {key: value for key, value in asdict(fit).items() if key != "onnx"}
-    update: dict[str, Any] = {
-        "ranker": RankerSpec(graph=RANKER, features=fit.features),
-        "report": {"ranker": _plain(report)},
-    }
-    return manifest.model_copy(update=update)
-
-
 def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
     """As JSON gives it back, so that a manifest equals itself when read."""
     return json.loads(json.dumps(config))
@@ -184,6 +175,6 @@ def _versions(config: ExportConfig, *, with_model: bool) -> dict[str, str]:
     names = ["numpy", "onnxruntime"]
     if with_model:
         names += ["torch", "onnx", "onnxscript"]
-    if config.ranker == "lightgbm":
+    if config.ranker in ("lightgbm", "stacked"):
         names += ["lightgbm", "onnxmltools", "skl2onnx"]
     return {name: version(name) for name in sorted(names)}

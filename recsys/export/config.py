@@ -1,5 +1,6 @@
 """The [export] section: which sources a bundle holds, and what is done with their proposals."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -21,8 +22,15 @@ class ExportConfig:
     """In order of priority. `model` is left out when there is no training run."""
     candidates: int = 200
     """Items each source proposes to the ranker."""
-    ranker: Literal["none", "lightgbm"] = "none"
-    """none: sources answer in order of priority. lightgbm: trained on the validation cases."""
+    ranker: Literal["none", "lightgbm", "neural", "stacked"] = "none"
+    """none: sources answer in order of priority. lightgbm: trained on the validation cases.
+    neural: a run of a ranker. stacked: lightgbm, with the score of a neural ranker among its
+    features."""
+    ranker_precision: Literal["float32", "float16", "int8"] = "float32"
+    """Of the item tensors of a neural ranker: a half or a quarter of the memory."""
+    task_weights: Mapping[str, float] = field(default_factory=dict)
+    """Of a neural ranker with several tasks: candidates are ordered by the product of the tasks'
+    probabilities, each to this power (1 where none is given)."""
     lightgbm: RankerConfig = field(default_factory=RankerConfig)
     """How that ranker is trained; read only where it is chosen."""
     policy: PolicySpec = field(default_factory=PolicySpec)

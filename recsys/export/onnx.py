@@ -8,6 +8,7 @@ import logging
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -52,16 +53,28 @@ def export_encoder(
     The same weights give the same bytes: source paths and other notes of the exporter are removed.
     """
     example = _tensors(model, _sample(num_items, 3, max(model.max_len // 2, 2)), item_table)
-    dynamic = tuple({0: "batch", 1: "length"} for _ in example)
+    dynamic = {"values": tuple({0: "batch", 1: "length"} for _ in example)}
+    names = (model.history_inputs, ("history",))
+    write_graph(HistoryEncoder(model), example, names, dynamic, path)
+
+
+def write_graph(
+    module: nn.Module,
+    example: Sequence[Tensor],
+    names: tuple[Sequence[str], Sequence[str]],
+    dynamic: Mapping[str, Any],
+    path: Path,
+) -> None:
+    """Write a module as one ONNX file. names: of the inputs and of the outputs."""
     with warnings.catch_warnings():  # torch's own, about torch's own
         warnings.simplefilter("ignore", FutureWarning)
         warnings.filterwarnings("ignore", message=".*will not be used, since it shares")
         program = torch.onnx.export(
-            HistoryEncoder(model).eval(),
+            module.eval(),
             tuple(example),
-            input_names=list(model.history_inputs),
-            output_names=["history"],
-            dynamic_shapes={"values": dynamic},
+            input_names=list(names[0]),
+            output_names=list(names[1]),
+            dynamic_shapes=dict(dynamic),
             opset_version=OPSET,
             dynamo=True,
             verbose=False,

@@ -100,13 +100,19 @@ class ETA(TWIN):
         planes = torch.randn(self.representation.width, ETA_BITS, generator=draw)
         self.register_buffer("planes", planes)
 
+    def encode_history(self, batch: HistoryBatch, items: Tensors) -> dict[str, Tensor]:
+        """Also recency (B, L), 0..1 and the newer the greater: it decides between equal codes."""
+        recency_BL = 1 / (1 + recency_ranks(batch.items > 0).float())
+        return {**super().encode_history(batch, items), "recency": recency_BL}
+
     def preference(self, tensors: Tensors, scores_BCL: Tensor) -> Tensor:
-        """Bits in common, less those that differ; padding comes last."""
+        """Bits in common, less those that differ, the newer first; padding comes last."""
         planes = self.get_buffer("planes")
         ours_BCb = (tensors["target"] @ planes).sign()
         theirs_BLb = (tensors["key"] @ planes).sign()
         padding_BL = (tensors["bias"] != tensors["time"]).float()
-        return ours_BCb @ theirs_BLb.transpose(1, 2) - 10 * ETA_BITS * padding_BL.unsqueeze(1)
+        last_BL = tensors["recency"] - 10 * ETA_BITS * padding_BL
+        return ours_BCb @ theirs_BLb.transpose(1, 2) + last_BL.unsqueeze(1)
 
 
 class DIN(TWIN):

@@ -27,7 +27,6 @@ SIZES = {
     "dim": DIM,
     "top_k": K,
     "num_positions": LENGTH,
-    "hidden": (64, 32),
 }
 
 
