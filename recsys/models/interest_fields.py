@@ -49,8 +49,6 @@ class InterestConfig:
     hash_rows: int = 0
     """Rows that item ids are hashed into; 0: a row for each item."""
     tables: Backend = "torch"
-    sparse: bool = False
-    """Gradients hold the touched rows only; wants an optimizer that takes such."""
 
     def __post_init__(self) -> None:
         for name in ("max_len", "dim", "top_k", "num_positions"):
@@ -87,7 +85,7 @@ class FieldEmbedding(nn.Module):
         self.columns, self.dim = config.used, dim
         self.width = dim * len(tables)
         """Of all fields but time."""
-        self.tables: Tables = make_tables(tables, config.tables, sparse=config.sparse)
+        self.tables: Tables = make_tables(tables, config.tables)
         if timed:
             self.time_embedding = nn.Embedding(config.num_positions + 1, dim)
 
