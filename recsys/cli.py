@@ -13,6 +13,7 @@ from recsys.commands import (
     answers,
     evaluation,
     gates,
+    lives,
     online,
     releases,
     scoring,
@@ -28,7 +29,7 @@ app = typer.Typer(
     help="From an event log to measured, served recommendations, through one portable bundle.",
     epilog="Start with: recsys demo",
 )
-for group in (stages, evaluation, verdicts, gates, answers, scoring, releases, online):
+for group in (stages, evaluation, verdicts, gates, answers, scoring, releases, online, lives):
     app.add_typer(group.app)
 
 

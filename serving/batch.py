@@ -15,10 +15,12 @@ so that the parts equal those of an undisturbed run. The same call on a finished
 import json
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+import polars as pl
 
 from features.errors import InputError
 from features.stage import (
@@ -35,9 +37,11 @@ from features.stage import (
 from serving.jobs.executors import Executor, local
 from serving.jobs.items import CATALOGUE
 from serving.jobs.journal import PLAN, Failure, Journal, PartRecord
+from serving.jobs.people import PeopleJob, digest_of, people_parts
 from serving.jobs.plan import (
     ABOUT_ITEMS,
     Part,
+    PeopleQuestion,
     Plan,
     Question,
     dataset_digest,
@@ -49,7 +53,7 @@ from serving.jobs.plan import (
 from serving.jobs.progress import show_progress
 from serving.jobs.quality import Limit, measure
 from serving.jobs.users import check_users_once
-from serving.jobs.worker import Job, Worker
+from serving.jobs.worker import AnyJob, Job, Worker
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +93,49 @@ def score(
     job = Job(bundle=bundle, directory=directory, question=question)
     worker = job.open()
     plan = make_plan(worker, source, part_size)
+    run_job(job, plan, out, executor, checks, lambda d, r: _judge(worker, d, r, checks))
+
+
+def score_people(
+    bundle: Path,
+    source: Path,
+    out: Path,
+    *,
+    question: PeopleQuestion = PeopleQuestion(),  # noqa: B008 (frozen)
+    part_size: int = 10_000,
+    executor: Executor | None = None,
+) -> None:
+    """Predict the outcomes of everybody in `source` into `out`, or continue after a kill.
+
+    bundle: of an outcome model. source: a dataset of lives, whose every case is answered, or a
+    Parquet file of events. Raises InputError, BundleError or RequestError.
+    """
+    directory = partial_path(out)
+    job = PeopleJob(bundle=bundle, directory=directory, question=question)
+    worker = job.open()
+    plan = Plan(
+        bundle=worker.predictor.bundle_sha256,
+        source=digest_of(source, question),
+        question=question,
+        parts=people_parts(worker, source, part_size),
+        users=len(worker.people(str(source))),
+    )
+    run_job(job, plan, out, executor, Checks(), _report_people)
+
+
+def run_job(
+    job: AnyJob,
+    plan: Plan,
+    out: Path,
+    executor: Executor | None,
+    checks: Checks,
+    judge: Callable[[Path, dict[str, Any]], None],
+) -> None:
+    """Make every part of `plan` that is not there yet, judge and publish them as `out`.
+
+    judge: gets the directory of the parts and the report so far, and writes the report.
+    """
+    directory = partial_path(out)
     if _is_done(out, plan):
         log.info("%s is there already", out)
         return
@@ -106,7 +153,7 @@ def score(
         journal.finish(done)
         made = [done[number] for number in sorted(done)]
         report = _report(made, kept, seconds) | {"quarantined": [asdict(one) for one in failures]}
-        _judge(worker, directory, report, checks)
+        judge(directory, report)
         _seal(directory, plan)
         publish(directory, out)
 
@@ -146,7 +193,7 @@ def _is_done(out: Path, plan: Plan) -> bool:
 
 
 def _make(
-    job: Job, journal: Journal, done: dict[int, PartRecord], executor: Executor
+    job: AnyJob, journal: Journal, done: dict[int, PartRecord], executor: Executor
 ) -> list[Failure]:
     """Make the parts that are not in `done`, and enter them there; returns those that failed."""
     failures = []
@@ -217,6 +264,13 @@ def _judge(worker: Worker, directory: Path, report: dict[str, Any], checks: Chec
             f"the result breaks {len(broken)} limit(s): {'; '.join(broken)}. It is kept in "
             f"{directory}; the same command with other limits publishes it without scoring again"
         )
+
+
+def _report_people(directory: Path, report: dict[str, Any]) -> None:
+    """The mean of every probability: what moved since the last job shows there."""
+    numbers = pl.scan_parquet(directory / "part-*.parquet").select(pl.col(pl.Float32).mean())
+    report["mean_probability"] = numbers.collect().row(0, named=True)
+    (directory / REPORT).write_text(json.dumps(report, indent=1, sort_keys=True) + "\n")
 
 
 def _seal(directory: Path, plan: Plan) -> None:

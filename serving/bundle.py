@@ -120,6 +120,14 @@ def open_bundle(path: Path) -> Bundle:
     return Bundle(path, manifest, digest)
 
 
+def predicts_outcomes(path: Path) -> bool:
+    """Whether a bundle predicts outcomes of persons; anything unreadable is left to its loader."""
+    try:
+        return json.loads((path / MANIFEST).read_bytes()).get("outcomes") is not None
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
 def _read(path: Path) -> bytes:
     _check_kind(path)
     return path.read_bytes()

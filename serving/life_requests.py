@@ -13,7 +13,6 @@ from features.life_tokens import encode_fields
 from serving.errors import RequestError
 
 PERSON, TIME, ITEM = "user_id", "timestamp", "item_id"
-ID_KINDS = {"int": (pl.Int64,), "str": (pl.String,)}
 DERIVED = ("birth_month", "birth_year")
 
 
@@ -79,11 +78,9 @@ class LifeReader:
         if PERSON not in frame.columns:
             raise RequestError(f"{where} has no column {PERSON} (it has {frame.columns})")
         found, kind = frame.schema[PERSON], self._schema.raw_user_type
-        if found.is_integer() and kind == "int":
-            return frame.with_columns(pl.col(PERSON).cast(pl.Int64))
-        if found != pl.String:
+        if not (found.is_integer() if kind == "int" else found == pl.String):
             raise RequestError(f"{where}.{PERSON} is {found}, the bundle knows persons by {kind}")
-        return frame
+        return frame.with_columns(pl.col(PERSON).cast(pl.Int64)) if kind == "int" else frame
 
     def _with_columns(self, events: pl.DataFrame) -> pl.DataFrame:
         wanted = [name for pair in self._fields for name in pair if name]

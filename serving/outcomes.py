@@ -22,7 +22,6 @@ from serving.bundle import Bundle, open_bundle
 from serving.calibration import calibrate
 from serving.errors import BundleError
 from serving.life_requests import LifeReader
-from serving.manifest import OutcomeSpec
 from serving.sources import open_graph
 
 BATCH_TOKENS = 16_384
@@ -59,7 +58,7 @@ class OutcomePredictor:
         columns = [name for outcome in self.schema.outcomes for name in outcome.columns]
         if sum(c.width for c in spec.calibration) != len(columns):
             raise BundleError(f"{bundle.path}: the calibration does not fit {columns}")
-        self.spec: OutcomeSpec = spec
+        self.path, self.spec = bundle.path, spec
         self.columns = tuple(columns)
         """Names of the probabilities, in order."""
         self.manifest = bundle.manifest

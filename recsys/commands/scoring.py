@@ -10,6 +10,7 @@ from recsys.commands.arguments import Bundle, Out
 app = typer.Typer()
 
 CHECKS = "Checks before the result is published"
+OUTCOMES = "Of bundles that predict outcomes"
 
 
 @app.command()
@@ -38,6 +39,13 @@ def score(
     ray: Annotated[
         str | None, typer.Option(help="Score on a Ray cluster instead: its address, or 'local'.")
     ] = None,
+    persons: Annotated[
+        Path | None,
+        typer.Option(help="Parquet of background columns.", rich_help_panel=OUTCOMES),
+    ] = None,
+    at: Annotated[
+        str, typer.Option(help="Leave out events from then on (ISO).", rich_help_panel=OUTCOMES)
+    ] = "",
     previous: Annotated[
         Path | None,
         typer.Option(help="Result of an earlier job to compare with.", rich_help_panel=CHECKS),
@@ -57,14 +65,16 @@ def score(
     """Answer for every user as Parquet parts. Interrupted? The same command continues.
 
     A source holds events (user_id, item_id, timestamp and event if known; oldest first) or
-    contexts (one row a user: user_id and the list `history`).
+    contexts (one row a user: user_id and the list `history`). A bundle that predicts outcomes takes
+    a dataset of lives, or events with the columns it was trained on; --what vectors adds persons'.
     """
     if ray is not None and processes is not None:
         raise typer.BadParameter("give --ray or --processes, not both")
-    from serving.batch import Checks
+    from serving.batch import Checks, score_people
     from serving.batch import score as score_users
+    from serving.bundle import predicts_outcomes
     from serving.jobs.executors import local
-    from serving.jobs.plan import Question
+    from serving.jobs.plan import PeopleQuestion, Question
     from serving.jobs.quality import Limit
 
     executor = None
@@ -74,6 +84,17 @@ def score(
         executor = RayExecutor(ray)
     elif processes is not None:
         executor = local(processes)
+    if predicts_outcomes(bundle):
+        if require or previous:
+            raise typer.BadParameter("--require and --previous are for bundles that recommend")
+        told = PeopleQuestion(
+            persons=str(persons) if persons else "", at=at, embedding=what == "vectors"
+        )
+        score_people(bundle, source, out, question=told, part_size=part_size, executor=executor)
+        typer.echo(f"scores  {out}")
+        return
+    if persons or at:
+        raise typer.BadParameter("--persons and --at are for bundles that predict outcomes")
     limits = tuple(Limit.parse(text) for text in require or ())
     checks = Checks(max_quarantined=max_quarantined, limits=limits, previous=previous)
     question = Question(what=what, k=k, history=history)

@@ -16,16 +16,16 @@ from features.errors import InputError
 from serving.errors import ServingError
 from serving.jobs.journal import Failure, PartRecord
 from serving.jobs.plan import Part
-from serving.jobs.worker import Job, Worker
+from serving.jobs.worker import AnyJob, Maker
 
 Outcome = PartRecord | Failure
-Executor = Callable[[Job, Sequence[Part]], Iterator[Outcome]]
+Executor = Callable[[AnyJob, Sequence[Part]], Iterator[Outcome]]
 
 ATTEMPTS = 3
 """Of a part whose worker dies, before it counts as poison."""
 
 
-def attempt(worker: Worker, part: Part) -> Outcome:
+def attempt(worker: Maker, part: Part) -> Outcome:
     """Make one part; input that is refused and other errors become a Failure."""
     try:
         return worker.make(part)
@@ -37,18 +37,18 @@ def attempt(worker: Worker, part: Part) -> Outcome:
         return Failure(part.number, part.source, f"{type(error).__name__}: {error}", 1)
 
 
-def in_process(job: Job, parts: Sequence[Part]) -> Iterator[Outcome]:
+def in_process(job: AnyJob, parts: Sequence[Part]) -> Iterator[Outcome]:
     """One part after the other in this process, on the threads of the job."""
     worker = job.open()
     for part in parts:
         yield attempt(worker, part)
 
 
-_worker: Worker | None = None
+_worker: Maker | None = None
 """Of a child process: opened once, before its first part."""
 
 
-def _open(job: Job) -> None:
+def _open(job: AnyJob) -> None:
     global _worker
     _worker = job.open()
 
@@ -64,7 +64,7 @@ class Processes:
 
     count: int
 
-    def __call__(self, job: Job, parts: Sequence[Part]) -> Iterator[Outcome]:
+    def __call__(self, job: AnyJob, parts: Sequence[Part]) -> Iterator[Outcome]:
         """Make the parts; see the head of this file."""
         job.open()  # what is wrong with the bundle is said here, not by a broken pool
         waiting, suspects = list(parts), list[tuple[Part, int]]()
@@ -75,7 +75,7 @@ class Processes:
         for part, attempts in suspects:
             yield from self._alone(job, part, attempts)
 
-    def _together(self, job: Job, parts: Sequence[Part]) -> Iterator[Outcome]:
+    def _together(self, job: AnyJob, parts: Sequence[Part]) -> Iterator[Outcome]:
         """Make parts until all are done or a worker dies; returns those not done, oldest first."""
         pending: dict[Future[Outcome], Part] = {}
         queue = list(reversed(parts))
@@ -94,7 +94,7 @@ class Processes:
                 return [*pending.values(), *reversed(queue)]
         return []
 
-    def _alone(self, job: Job, part: Part, attempts: int) -> Iterator[Outcome]:
+    def _alone(self, job: AnyJob, part: Part, attempts: int) -> Iterator[Outcome]:
         """Make one part in a process of its own, so that nobody else suffers."""
         while attempts < ATTEMPTS:
             attempts += 1
@@ -106,7 +106,7 @@ class Processes:
                 return
         yield Failure(part.number, part.source, "the process that made it died", attempts)
 
-    def _pool(self, job: Job, count: int) -> ProcessPoolExecutor:
+    def _pool(self, job: AnyJob, count: int) -> ProcessPoolExecutor:
         context = multiprocessing.get_context("spawn")  # onnxruntime and Polars do not fork
         return ProcessPoolExecutor(count, context, initializer=_open, initargs=(job,))
 

@@ -56,6 +56,18 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PeopleQuestion:
+    """What every worker is told: everything that changes an answer."""
+
+    persons: str = ""
+    """Parquet of background columns; empty: none."""
+    at: str = ""
+    """ISO time: events from then on are left out; empty: none is."""
+    embedding: bool = False
+    """Also the person's vector."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """What a job is; another plan does not continue it."""
 
@@ -63,7 +75,7 @@ class Plan:
     """sha256 of the bundle's manifest."""
     source: str
     """sha256 of the dataset's manifest, of the file, or of the names, sizes and times of files."""
-    question: Question
+    question: Question | PeopleQuestion
     parts: tuple[Part, ...]
     users: int
     """Of all parts; -1 where only reading the files tells."""

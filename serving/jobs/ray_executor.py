@@ -19,7 +19,7 @@ from features.errors import InputError
 from serving.jobs.executors import ATTEMPTS, Outcome, attempt
 from serving.jobs.journal import Failure
 from serving.jobs.plan import Part
-from serving.jobs.worker import Job
+from serving.jobs.worker import AnyJob
 
 LOCAL = "local"
 OBJECT_STORE = 128 << 20
@@ -29,7 +29,7 @@ OBJECT_STORE = 128 << 20
 class PartActor:
     """A worker that lives in a Ray actor."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: AnyJob) -> None:
         self._worker = job.open()
 
     def is_open(self) -> bool:
@@ -49,7 +49,7 @@ class RayExecutor:
     actors: int | None = None
     """By default one a core of the cluster."""
 
-    def __call__(self, job: Job, parts: Sequence[Part]) -> Iterator[Outcome]:
+    def __call__(self, job: AnyJob, parts: Sequence[Part]) -> Iterator[Outcome]:
         """Make the parts. Raises InputError where Ray is not installed or cannot be reached."""
         ray = _connect(self.address)
         try:
@@ -90,7 +90,7 @@ class _Pool:
     no room waits without holding a part back.
     """
 
-    def __init__(self, ray: Any, job: Job, count: int) -> None:
+    def __init__(self, ray: Any, job: AnyJob, count: int) -> None:
         self._ray, self._job = ray, job
         self._class = ray.remote(num_cpus=1, max_restarts=0)(PartActor)
         self._starting: dict[Any, Any] = {}

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from features.errors import InputError
 from features.stage import file_sha256, sync
@@ -12,6 +13,25 @@ from serving.jobs.outputs import answer, check_question, count_users
 from serving.jobs.plan import Part, Question
 from serving.jobs.population import Population, open_population
 from serving.recommender import Recommender
+
+
+class Maker(Protocol):
+    """What an executor needs of a worker."""
+
+    def make(self, part: Part) -> PartRecord:
+        """Make one part, whole or not at all."""
+        ...
+
+
+class AnyJob(Protocol):
+    """What an executor needs of a job: it travels to another process and opens a worker there."""
+
+    @property
+    def bundle(self) -> Path: ...  # noqa: D102
+
+    def open(self) -> Maker:
+        """Load the bundle; raises BundleError."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
