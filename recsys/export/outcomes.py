@@ -233,7 +233,7 @@ def fit_calibration(
         known = ~np.isnan(labels_BT[:, t])
         label_B = labels_BT[known, t].astype(np.int64)
         p_BK = raw_BP[known, columns].astype(np.float64)
-        found = _fit(start, p_BK, label_B, outcome.classes)
+        found = fit_one(start, p_BK, label_B, outcome.classes)
         losses = {n: _loss(c, p_BK, label_B) for n, c in (("before", start), ("after", found))}
         report[outcome.name] = {**losses, "persons": int(known.sum()), "slope": found.slope}
         log.info("%s: calibrated on %d persons, log-loss %.4f to %.4f",
@@ -243,9 +243,10 @@ def fit_calibration(
     return tuple(fitted), report
 
 
-def _fit(
+def fit_one(
     start: Calibration, p_BK: NDArray[np.float64], label_B: NDArray[np.int64], classes: int
 ) -> Calibration:
+    """Slope and offsets for labels (B,) of predicted columns (B, K); `start` where too few."""
     counts = np.bincount(label_B, minlength=classes)
     if len(label_B) < MIN_CALIBRATION or counts.min() < 5:
         log.warning("%s: %d labels of classes %s are too few to calibrate on",

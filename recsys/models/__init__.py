@@ -7,6 +7,7 @@ from torch import nn
 
 from recsys.models.dare import DARE, DAREConfig
 from recsys.models.dare_baselines import DIN, ETA, TWIN, AveragePooling, SIMHard
+from recsys.models.event_gru import EventGRU, EventGRUConfig
 from recsys.models.interest_fields import InterestConfig
 from recsys.models.life_events import LifeEvents, LifeEventsConfig
 from recsys.models.recformer import Recformer, RecformerConfig
@@ -23,6 +24,7 @@ class ModelEntry:
 
 
 MODELS: dict[str, ModelEntry] = {
+    "event_gru": ModelEntry(EventGRUConfig, EventGRU, "outcome"),
     "life_events": ModelEntry(LifeEventsConfig, LifeEvents, "outcome"),
     "recformer": ModelEntry(RecformerConfig, Recformer, "retriever"),
     "sasrec": ModelEntry(SASRecConfig, SASRec, "retriever"),

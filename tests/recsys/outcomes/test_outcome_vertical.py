@@ -145,7 +145,7 @@ def test_bundles_of_another_kind_are_refused(vertical: Any) -> None:
     with pytest.raises(BundleError, match="recommends nothing"):
         Recommender.load(vertical.bundle)
     with pytest.raises(BundleError, match="no outcome model"):
-        OutcomePredictor.load(Path(__file__).parents[1] / "bundles" / "v1")
+        OutcomePredictor.load(Path(__file__).parents[2] / "bundles" / "v1")
 
 
 def test_golden_answers_are_checked(predictor: OutcomePredictor, vertical: Any) -> None:
