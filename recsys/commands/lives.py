@@ -47,9 +47,9 @@ def concepts(
     found = write_concepts(run, dataset, concept, outcome, TcavSizes(layer=layer, bags=bags), out)
     for one in found:
         typer.echo(
-            f"{one.concept}: pushes {one.outcome} {one.verdict}: {one.score:.2f} "
-            f"[{one.low:.2f}, {one.high:.2f}], random concepts [{one.random_low:.2f}, "
-            f"{one.random_high:.2f}], accuracy {one.accuracy:.2f}"
+            f"{one.concept}: pushes {one.outcome} {one.verdict}: share {one.score:.2f}, alignment "
+            f"{one.alignment:.2f} [{one.low:.2f}, {one.high:.2f}], random concepts "
+            f"[{one.random_low:.2f}, {one.random_high:.2f}], accuracy {one.accuracy:.2f}"
         )
     typer.echo(f"concepts  {out}")
 

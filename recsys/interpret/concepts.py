@@ -3,11 +3,15 @@
 A concept is the set of persons whose history holds a token. A linear classifier tells their states
 after a block from those of random persons; its direction is the concept's. For other persons, the
 derivative of the outcome's log-odds along that direction says whether more of the concept means
-more of the outcome. The score is the share of persons where it does; bags of persons give a
-distribution of it, and concepts made of random persons one of chance to hold against it.
+more of the outcome. The score is the share of persons where it does.
 
-Departure from life2vec: bags of 50 instead of 1,000 fits by default, and the state of a document is
-the mean over its positions, so that a direction means the same at every length.
+Whether that is more than chance is decided by the alignment, the mean cosine between gradient and
+direction: bags of persons give a distribution of it, and concepts made of random persons one of
+chance. The share itself cannot decide: where all gradients point alike, as they do in a nearly
+linear model, it is close to 0 or 1 for any direction, random ones included.
+
+Departures from life2vec: that decision; bags of 50 instead of 1,000 fits by default; the state of a
+document is the mean over its positions, so that a direction means the same at every length.
 
 Shape suffixes: N persons, D width.
 """
@@ -55,9 +59,11 @@ class ConceptScore:
     """Of the classifiers on persons outside their bag: near .5 the concept has no direction."""
     score: float
     """Median over bags of the share of persons that it pushes up."""
+    alignment: float
+    """Median over bags of the mean cosine between gradient and direction."""
     low: float
     high: float
-    """Middle 95 % of the bags."""
+    """Middle 95 % of the bags' alignments."""
     random_low: float
     random_high: float
     """The same of concepts made of random persons."""
@@ -114,7 +120,7 @@ def score_concepts(
     _, gradient_ND = states_of(opened, asked, layer, column)
     state_ND, _ = states_of(opened, held, layer, None)
     holds = {name: _holders(opened, held, opened.token(name)) for name in concepts}
-    random = _bags(state_ND, None, gradient_ND, sizes, draw)[0]
+    _, random, _ = _bags(state_ND, None, gradient_ND, sizes, draw)
     random_low, random_high = np.quantile(random, [0.025, 0.975])
     found = []
     for name, has_N in holds.items():
@@ -123,15 +129,16 @@ def score_concepts(
                 f"{name}: {has_N.sum()} of {len(held)} validation persons have it; at least "
                 f"{MIN_PERSONS} with and without are needed"
             )
-        scores, accuracy = _bags(state_ND, has_N, gradient_ND, sizes, draw)
-        low, middle, high = np.quantile(scores, [0.025, 0.5, 0.975])
+        scores, aligned, accuracy = _bags(state_ND, has_N, gradient_ND, sizes, draw)
+        low, middle, high = np.quantile(aligned, [0.025, 0.5, 0.975])
         found.append(
             ConceptScore(
                 concept=name,
                 outcome=opened.column_name(column),
                 persons=int(has_N.sum()),
                 accuracy=accuracy,
-                score=float(middle),
+                score=float(np.median(scores)),
+                alignment=float(middle),
                 low=float(low),
                 high=float(high),
                 random_low=float(random_low),
@@ -155,11 +162,16 @@ def _bags(
     gradient_ND: NDArray[np.float32],
     sizes: TcavSizes,
     draw: np.random.Generator,
-) -> tuple[NDArray[np.float64], float]:
-    """Score of each bag, and the mean accuracy outside it. None: concepts of random persons."""
+) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+    """Score and alignment of each bag, and the mean accuracy outside it.
+
+    has_N None: concepts of random persons.
+    """
     scale_D = state_ND.std(0) + 1e-9
     x_ND = state_ND / scale_D
-    scores, right = [], []
+    along_ND = gradient_ND * scale_D
+    along_ND = along_ND / np.linalg.norm(along_ND, axis=1, keepdims=True).clip(1e-12)
+    scores, aligned, right = [], [], []
     for _ in range(sizes.bags):
         has = draw.permutation(len(x_ND)) < len(x_ND) // 2 if has_N is None else has_N
         size = min(sizes.concept, int(0.8 * has.sum()), int(0.8 * (~has).sum()))
@@ -175,9 +187,10 @@ def _bags(
             if (has[outside] == own).any()
         ]
         right.append(np.mean(halves) if halves else np.nan)
-        direction_D = model.coef_[0] / scale_D
-        scores.append((gradient_ND @ direction_D > 0).mean())
-    return np.array(scores), float(np.nanmean(right))
+        cosine_N = along_ND @ (model.coef_[0] / max(float(np.linalg.norm(model.coef_[0])), 1e-12))
+        scores.append((cosine_N > 0).mean())
+        aligned.append(cosine_N.mean())
+    return np.array(scores), np.array(aligned), float(np.nanmean(right))
 
 
 def write_concepts(
