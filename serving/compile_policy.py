@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from features.errors import InputError
 from features.layout import DatasetSchema, ItemColumn, vocabulary_file
 from features.store import read_table
 from serving.arrange import Arrangement, Diversity, Explorer, Fresh, Limit
@@ -206,7 +207,10 @@ class PolicyCompiler:
     def _value_ids(self, column: str, raw_values: Sequence[RawId]) -> Ints:
         known = self._vocabularies.get(column)
         if known is None:
-            raw = read_table(self._directory / vocabulary_file(column)).column("id").to_pylist()
+            try:
+                raw = read_table(self._directory / vocabulary_file(column)).column("id").to_pylist()
+            except InputError as error:
+                raise RequestError(f"{column} has no raw values to name in a policy") from error
             known = {value: number for number, value in enumerate(raw, FIRST_VALUE)}
             self._vocabularies[column] = known
         if unknown := [value for value in raw_values if value not in known]:

@@ -133,7 +133,7 @@ class Quota:
 
     def __post_init__(self) -> None:
         most = self.within if self.at_most is None else self.at_most
-        bad = not 0 <= self.at_least <= self.within or most < 0 or self.within < 1
+        bad = not 0 <= self.at_least <= self.within or not 0 <= most <= self.within
         _refuse(when=bad, because=f"a quota needs 0 <= at_least, at_most <= within, got {self}")
         nothing = self.at_most is None and not self.at_least
         _refuse(

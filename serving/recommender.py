@@ -18,12 +18,13 @@ from features.errors import InputError
 from features.layout import ITEMS, DatasetSchema
 from features.store import read_table, to_arrays
 from serving.answers import AnswerWriter, Recommendation, Recommendations
-from serving.block import NO_CONTEXT, Context
+from serving.block import NO_CONTEXT, Block, Context
 from serving.bundle import Bundle, open_bundle
 from serving.candidates import Candidates
 from serving.catalogue import Catalogue, RawId
 from serving.compile_policy import PolicyCompiler
 from serving.errors import BundleError, RequestError
+from serving.explain import Explained, Explainer
 from serving.options import NO_OPTIONS, ContextReader, Options
 from serving.pipeline import Pipeline
 from serving.policy import Policy
@@ -154,6 +155,27 @@ class Recommender:
         )
         degraded = self._degraded(len(request.histories.items), request.unknown, found)
         return self._writer.one(found, degraded, request.unknown)
+
+    def explain(
+        self,
+        history: History,
+        *,
+        k: int = 10,
+        at: Moment | None = None,
+        options: Options = NO_OPTIONS,
+    ) -> Explained:
+        """What `recommend` answers, and why: proposals, shares, moves. Costs some ten requests;
+        a deadline is ignored. Raises RequestError.
+        """
+        request = self.reader.read(history, at)
+        policy, width = self.policy_of(options), self._width(k)
+        context = self._context.read(options)
+        found = self._pipeline.rank(request.histories, request.at, policy, width, context)
+        degraded = self._degraded(len(request.histories.items), request.unknown, found)
+        block = Block.of(request.histories, request.at, self.num_items, context)
+        names = self.manifest.ranker.features if self.manifest.ranker else ()
+        explainer = Explainer(self._pipeline, self._catalogue, self._writer, self.item_table, names)
+        return explainer.explain(block, policy, width, degraded, request.unknown)
 
     def recommend_many(self, frame: pl.DataFrame, *, k: int = 10) -> pl.DataFrame:
         """The best k items of every user of a frame of events.

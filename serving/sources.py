@@ -187,6 +187,16 @@ class NeighbourSource:
             sums = np.bincount(inverse, self._scores[vote_N], minlength=len(keys))
         return self._best_of(keys, sums.astype(np.float32), block, policy, k)
 
+    def votes(self, events: Ints, items_K: Ints) -> Floats:
+        """(K, E) vote of each event for each item; only the first event on an item votes."""
+        votes_KE = np.zeros((len(items_K), len(events)), np.float32)
+        _, firsts = np.unique(events, return_index=True)
+        for event in firsts.tolist():
+            rows = slice(int(self._indptr[events[event]]), int(self._indptr[events[event] + 1]))
+            same_KN = items_K[:, None] == self._indices[rows]
+            votes_KE[:, event] = (same_KN * self._scores[rows]).sum(axis=1)
+        return votes_KE
+
     def _best_of(self, keys: Ints, sums: Floats, block: Block, policy: Policy, k: int) -> Proposals:
         """From (row, item) pairs, ascending, to lists: pad the pairs of each row, then cut."""
         rows, items = np.divmod(keys, block.num_items + 1)

@@ -13,17 +13,27 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from features.layout import CATALOGUE, ITEMS, DatasetSchema, vocabulary_file
+from features.layout import CATALOGUE, ITEMS, DatasetSchema, ItemColumn, vocabulary_file
 from features.store import write_table
 from serving.bundle import seal, write_bundle
 from serving.manifest import Manifest, ModelSpec, NeighbourSpec, PopularitySpec
 from serving.policy_spec import PolicySpec
 
 CUTOFF = 1_700_000_000_000_000
+DAY = 86_400_000_000
+GENRES, TAGS = ["action", "drama", "comedy"], ["a", "b", "c", "even", "odd"]
+ATTRIBUTES = (
+    ItemColumn(name="genre", kind="category", size=5),
+    ItemColumn(name="tags", kind="categories", size=7, width=2),
+    ItemColumn(name="price", kind="numeric"),
+    ItemColumn(name="released", kind="timestamp"),
+    ItemColumn(name="withdrawn", kind="timestamp"),
+)
 
 
 @dataclass(frozen=True)
@@ -78,6 +88,26 @@ def write_encoder(path: Path, vectors: NDArray[np.float16], poisoned: int | None
     path.write_bytes(model.SerializeToString())
 
 
+def attribute_columns(num_items: int) -> dict[str, NDArray]:
+    """Attributes by formula: genre i % 4 (0: none), tags i % 3 and i % 2, price i (nan: every
+    7th), released i days before the end of training, withdrawn that long after it (0: odd ids)."""
+    items = np.arange(num_items + 1)
+    genre = np.where(items % 4 == 0, 0, items % 4 + 1)
+    tags = np.stack([items % 3 + 2, items % 2 + 5], axis=1)
+    price = np.where(items % 7 == 0, np.nan, items)
+    released = CUTOFF - items * DAY
+    withdrawn = np.where(items % 2 == 0, CUTOFF + items * DAY, 0)
+    for column in (genre, tags, released, withdrawn):
+        column[0] = 0
+    return {
+        "genre": genre.astype(np.int32),
+        "tags": tags.astype(np.int32),
+        "price": price.astype(np.float32),
+        "released": released.astype(np.int64),
+        "withdrawn": withdrawn.astype(np.int64),
+    }
+
+
 def write_toy(
     out: Path,
     *,
@@ -86,8 +116,10 @@ def write_toy(
     sources: tuple[str, ...] = ("model", "item_knn", "popularity"),
     vectors: NDArray[np.float16] | None = None,
     poisoned: int | None = None,
+    attributes: bool = False,
+    policy: PolicySpec | None = None,
 ) -> Toy:
-    """poisoned: an item that makes the encoder give nan."""
+    """poisoned: an item that makes the encoder give nan. attributes: see `attribute_columns`."""
     rng = np.random.default_rng(7)
     if vectors is None:
         vectors = rng.standard_normal((num_items + 1, dim)).astype(np.float16)
@@ -130,7 +162,7 @@ def write_toy(
         num_events=1,
         event_types=("view", "buy"),
         target_events=("buy",),
-        item_columns=(),
+        item_columns=ATTRIBUTES if attributes else (),
         title_column="title",
         raw_item_type="int",
         raw_user_type="int",
@@ -148,7 +180,12 @@ def write_toy(
         np.save(directory / "popularity.scores.npy", popularity)
         schema.write(directory)
         write_table(directory / vocabulary_file("item"), {"id": raw_ids})
-        write_table(directory / ITEMS, {"id": np.arange(num_items + 1)})
+        table = {"id": np.arange(num_items + 1)}
+        if attributes:
+            table |= attribute_columns(num_items)
+            write_table(directory / vocabulary_file("genre"), {"id": pa.array(GENRES)})
+            write_table(directory / vocabulary_file("tags"), {"id": pa.array(TAGS)})
+        write_table(directory / ITEMS, table)
         titles = [f"thing {raw}" for raw in raw_ids]
         pl.DataFrame({"item_id": raw_ids, "title": titles}).write_parquet(directory / CATALOGUE)
         draft = Manifest(
@@ -156,7 +193,7 @@ def write_toy(
             run="",
             num_items=num_items,
             sources=tuple(specs[name] for name in sources),
-            policy=PolicySpec(),
+            policy=policy or PolicySpec(),
             config={},
         )
         seal(directory, draft)
