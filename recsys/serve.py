@@ -11,7 +11,9 @@ from features.errors import InputError
 NEEDED = ("fastapi", "uvicorn", "msgspec", "prometheus_client")
 
 
-def serve_bundle(bundle: Path, config: Path | None, overrides: dict[str, Any]) -> None:
+def serve_bundle(
+    bundle: Path, config: Path | None, overrides: dict[str, Any], compare: Path | None
+) -> None:
     """Serve until SIGTERM or Ctrl-C. Raises InputError, BundleError or StateError before that."""
     if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
         raise InputError(f"serving needs {', '.join(missing)}: pip install 'recsys-engine[http]'")
@@ -22,7 +24,7 @@ def serve_bundle(bundle: Path, config: Path | None, overrides: dict[str, Any]) -
     settings = load_config(config, overrides)
     console = Console(stderr=True, highlight=False)
     with console.status(f"loading {bundle}"):
-        service = open_service(bundle, settings)
+        service = open_service(bundle, settings, compare)
     server = Server(service, settings)
     log_to_stderr()
 

@@ -58,6 +58,12 @@ class Catalogue:
             )
         return cls(schema, raw_ids, columns)
 
+    def titles(self) -> list[str | None]:
+        """Of every item, by dense id from 1; None for one without."""
+        if self._title is None:
+            return [None] * self.num_items
+        return self._columns[self._title].cast(pl.String).to_list()
+
     def show(self, item: int) -> "Shown":
         """What an answer says of a dense id. Kept once asked for: few items are, and often."""
         shown = self._shown.get(item)

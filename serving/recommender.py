@@ -114,6 +114,10 @@ class Recommender:
         item = self._catalogue.dense.get(raw_item_id)
         return None if item is None else self._catalogue.show(item).title
 
+    def titles(self) -> list[str | None]:
+        """Of every item, in the order of `raw_item_ids[1:]`; None for one without."""
+        return self._catalogue.titles()
+
     def knows(self, raw_item_id: RawId) -> bool:
         """Whether the item is in the bundle."""
         return raw_item_id in self._catalogue.dense

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from serving.catalogue import RawId
 from serving.deadline import Deadline
 from serving.errors import RequestError, StateError
+from serving.explain import Explained
 from serving.history import Event, HistoryStore
 from serving.live import Live
 from serving.options import Options
@@ -75,6 +76,8 @@ class Service:
     store: HistoryStore | None = None
     exposures: ParquetLog | None = None
     feedback: ParquetLog | None = None
+    compared: Live | None = None
+    """Another bundle to hold beside it, for explanations only."""
     started: float = field(default_factory=time.time)
 
     @property
@@ -103,6 +106,18 @@ class Service:
         degraded = (*lost, *answer.degraded)
         self._log_exposures(question, answer, degraded)
         return Reply(answer, at, degraded, state_seconds)
+
+    def explain(self, question: Question, *, compared: bool) -> tuple[Explained, int, list[str]]:
+        """An answer step by step, the moment it holds for, and what was missing. Not logged as
+        shown. Raises RequestError.
+        """
+        live = self.compared if compared else self.live
+        if live is None:
+            raise RequestError("no second bundle: start the server with --compare")
+        history, lost = self._history(live.recommender, question)
+        at = max(_now(), _last(history)) if question.at is None else question.at
+        found = live.recommender.explain(history, k=question.k, at=at, options=question.options())
+        return found, at, [*lost, *found.answer.degraded]
 
     def append(
         self, user: RawId, events: Sequence[Event], request_id: str | None = None
@@ -143,6 +158,8 @@ class Service:
         if self.store is not None:
             self.store.close()
         self.live.close()
+        if self.compared is not None:
+            self.compared.close()
 
     def _history(
         self, recommender: Recommender, question: Question

@@ -6,14 +6,14 @@ from typing import Annotated
 
 import typer
 
-from recsys.commands.arguments import Bundle
-
 app = typer.Typer()
 
 
 @app.command()
 def serve(
-    bundle: Bundle,
+    bundle: Annotated[
+        Path, typer.Argument(help="A bundle directory, or a registry made by `recsys publish`.")
+    ],
     config: Annotated[
         Path | None,
         typer.Option(help="A TOML file with a [serve] section."),
@@ -29,12 +29,18 @@ def serve(
         str | None,
         typer.Option(help="Directory to log exposures and feedback in."),
     ] = None,
+    compare: Annotated[
+        Path | None, typer.Option(help="A second bundle to hold beside it in the playground.")
+    ] = None,
 ) -> None:
-    """Serve a bundle over HTTP, with a playground at / to try it out. Needs the `http` extra."""
+    """Serve a bundle, or what a registry names, over HTTP, with a playground at /.
+
+    Needs the `http` extra. Stop it with SIGTERM (drains first) or Ctrl-C.
+    """
     from recsys.serve import serve_bundle
 
     overrides = {"host": host, "port": port, "state": state, "log": log}
-    serve_bundle(bundle, config, overrides)
+    serve_bundle(bundle, config, overrides, compare)
 
 
 @app.command()

@@ -24,8 +24,8 @@ JSON = (b"content-type", b"application/json")
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 BODY_SECONDS = 10.0
 """A body must have arrived within this time."""
-OPEN_PATHS = ("/healthz", "/readyz")
-"""Answered to anybody, always."""
+OPEN_PATHS = ("/healthz", "/readyz", "/", "/playground.js", "/playground.css")
+"""Answered to anybody, always: health, and a page that holds nothing."""
 API = "/v1/"
 
 

@@ -3,7 +3,7 @@ while decoding, and the OpenAPI document is made from the same types.
 """
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -63,7 +63,12 @@ class RecommendRequest(Message):
 
 
 class ExplainRequest(RecommendRequest):
-    """Why the first items of this answer are in it."""
+    """Why the items of this answer are in it. Costs some ten requests."""
+
+    bundle: Literal["serving", "compared"] = "serving"
+    """Which of the two bundles answers, where the server was started with a second one."""
+    shown_candidates: Annotated[int, Meta(ge=0, le=MAX_K)] = 50
+    """Proposals told of each source, and items of the ranked list."""
 
 
 class SimilarRequest(Message):
@@ -137,6 +142,19 @@ class Answer(Struct, kw_only=True):
     items: list[Item]
 
 
+class Why(Struct, kw_only=True):
+    """An answer step by step."""
+
+    answer: Answer
+    candidates: dict[str, list[Item]]
+    """Each source's proposals, best first."""
+    ranked: list[Item]
+    """Before the policy arranged them."""
+    explanations: list[dict[str, Any]]
+    """Of each item of the answer: `proposed` by whom at which rank, shares of `events`, `inputs`
+    and `features` in its score, and the `moves` of the policy."""
+
+
 class Done(Struct, kw_only=True):
     """What was changed."""
 
@@ -180,7 +198,7 @@ REQUESTS = (
     RefreshRequest,
     RollbackRequest,
 )
-RESPONSES = (Answer, Done, Release, Fault)
+RESPONSES = (Answer, Why, Done, Release, Fault)
 
 
 def components() -> dict[str, Any]:

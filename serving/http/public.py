@@ -1,6 +1,7 @@
 """The public listener: recommend, similar, events, health."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -10,11 +11,13 @@ from starlette.responses import JSONResponse, Response
 
 from serving.catalogue import RawId
 from serving.errors import RequestError, StateError
+from serving.explain import Explanation
 from serving.history import Event
 from serving.http import messages
 from serving.http.desk import Desk, NotFoundError
 from serving.http.gate import Room, Visit
 from serving.http.openapi import describe, operation
+from serving.http.playground import add_playground
 from serving.policy_spec import PolicySpec
 from serving.recommender import Recommendation
 from serving.requests import History, microseconds
@@ -72,6 +75,28 @@ class PublicRoutes:
             degraded=list(answer.degraded),
             unknown=0,
             items=items_of(answer.items, columns=message.columns),
+        )
+
+    def explain(self, message: messages.ExplainRequest, visit: Visit) -> messages.Why:
+        """An answer step by step."""
+        question, compared = self.question(message, visit), message.bundle == "compared"
+        found, at, degraded = self._service.explain(question, compared=compared)
+        shown = message.shown_candidates
+        return messages.Why(
+            answer=messages.Answer(
+                request_id=visit.request_id,
+                bundle_version=found.answer.bundle_version,
+                at=at,
+                degraded=degraded,
+                unknown=found.answer.unknown,
+                items=items_of(found.answer.items, columns=message.columns),
+            ),
+            candidates={
+                name: items_of(items[:shown], columns=False)
+                for name, items in found.candidates.items()
+            },
+            ranked=items_of(found.ranked[:shown], columns=False),
+            explanations=[explanation_of(one) for one in found.items],
         )
 
     def append(self, message: messages.EventsRequest, visit: Visit) -> messages.Done:
@@ -140,6 +165,19 @@ def items_of(found: Sequence[Recommendation], *, columns: bool) -> list[messages
     ]
 
 
+def explanation_of(one: Explanation) -> dict[str, Any]:
+    """Why one item is where it is, as it travels."""
+    return {
+        "item_id": one.item.item_id,
+        "rank": one.rank,
+        "proposed": [asdict(proposed) for proposed in one.proposed],
+        "events": [asdict(share) for share in one.events],
+        "inputs": [asdict(share) for share in one.inputs],
+        "features": [asdict(share) for share in one.features],
+        "moves": [asdict(move) for move in one.moves],
+    }
+
+
 def _plain(value: Any) -> Any:
     return value.isoformat() if isinstance(value, datetime) else value
 
@@ -162,7 +200,7 @@ def readiness(desk: Desk, room: Room) -> tuple[int, dict[str, Any]]:
     return (503 if room.draining else 200), told
 
 
-def public_app(desk: Desk, room: Room) -> FastAPI:
+def public_app(desk: Desk, room: Room, *, playground: bool) -> FastAPI:
     """The application of the public listener, to be put behind a Gate."""
     app = FastAPI(title="recsys", version="1", docs_url=None, redoc_url=None)
     routes = PublicRoutes(desk)
@@ -188,7 +226,14 @@ def public_app(desk: Desk, room: Room) -> FastAPI:
         """Remove what the store has of a user. Log files are not rewritten."""
         return await desk.run(request, "forget", messages.ForgetRequest, routes.forget)
 
+    @app.post("/v1/explain", **operation(messages.ExplainRequest, messages.Why))
+    async def explain(request: Request) -> Response:
+        """An answer step by step: proposals, ranking, policy, and what carried each item."""
+        return await desk.run(request, "explain", messages.ExplainRequest, routes.explain)
+
     add_health(app, desk, room)
+    if playground:
+        add_playground(app, desk)
     return app
 
 

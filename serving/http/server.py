@@ -85,7 +85,12 @@ class Server:
         def gate(app: ASGIApp, room: Room, token: str | None, host: str) -> Gate:
             return Gate(app, self.meters, room, token=token, max_body=max_body, host=host)
 
-        self.public = gate(public_app(self.desk, self.room), self.room, token, config.host)
+        self.public = gate(
+            public_app(self.desk, self.room, playground=config.playground),
+            self.room,
+            token,
+            config.host,
+        )
         self.admin_room = Room(config.limit)
         self.admin = gate(
             admin_app(self.desk, self.room), self.admin_room, admin_token, config.admin_host
@@ -183,13 +188,14 @@ def open_store(config: ServeConfig) -> HistoryStore | None:
     return GuardedHistory(store)
 
 
-def open_service(bundle: Path, config: ServeConfig) -> Service:
+def open_service(bundle: Path, config: ServeConfig, compare: Path | None = None) -> Service:
     """Everything a server needs, loaded. bundle: a bundle, or a registry whose CURRENT is followed.
-    Raises BundleError or StateError.
+    compare: another, for the playground. Raises BundleError or StateError.
     """
     journal = Path(config.items) if config.items else None
     is_registry = (bundle / VERSIONS).is_dir()
     live = (Live.of_registry if is_registry else Live.of_bundle)(bundle, journal)
+    compared = None if compare is None else Live.of_bundle(compare)
     live.recommender.recommend((), k=1)  # the first answer pays for what is made once
     exposures = feedback = None
     store = open_store(config)
@@ -197,4 +203,4 @@ def open_service(bundle: Path, config: ServeConfig) -> Service:
         directory = Path(config.log)
         exposures = open_exposures(directory, seconds=config.log_seconds)
         feedback = open_feedback(directory, seconds=config.log_seconds)
-    return Service(live, store, exposures, feedback)
+    return Service(live, store, exposures, feedback, compared)

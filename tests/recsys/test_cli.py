@@ -59,7 +59,7 @@ OPTIONS = {
     "publish": {"bundle", "--registry", "--sign", "--canary", "--keep"},
     "rollback": {"--registry", "--to"},
     "releases": {"--registry"},
-    "serve": {"bundle", "--config", "--host", "--port", "--state", "--log"},
+    "serve": {"bundle", "--config", "--host", "--port", "--state", "--log", "--compare"},
     "exposures": {"log", "--out", "--reward", "--hours"},
     "run": {"config", "--out"},
     "demo": {"--out"},

@@ -125,7 +125,10 @@ def start(recommender: Recommender) -> Iterator[Callable[..., Running]]:
             if name in options
         }
         live = options.pop("live", None) or Live(options.pop("recommender", recommender))
-        context = run_server(Service(live, **parts), **options)
+        compare = options.pop("compare", None)
+        compared = None if compare is None else Live(compare)
+        service = Service(live, compared=compared, **parts)
+        context = run_server(service, **options)
         open_servers.append(context)
         return context.__enter__()
 
