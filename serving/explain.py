@@ -211,13 +211,13 @@ class Explainer:
         ranked = [row for row, item in enumerate(items_K.tolist()) if item in place_of]
         if not isinstance(ranker, Ranker) or not ranked or not len(block.items):
             return found
-        features_CF = ranker.features(block, candidates)[0]
+        features_CF = ranker.prepare(block, candidates)[0]
         mine_KF = features_CF[[place_of[int(items_K[row])] for row in ranked]]
         reference_F = _median(features_CF[candidates.items[0] > 0])
 
         def score(rows_RF: Floats) -> Floats:
             ones = np.ones((1, len(rows_RF)), np.int64)
-            return ranker.score_features(rows_RF[None], ones)[0]
+            return ranker.score_part(rows_RF[None], ones, slice(0, len(rows_RF)))[0]
 
         shares_KF = feature_shares(score, mine_KF, reference_F)
         for place, row in enumerate(ranked):

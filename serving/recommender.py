@@ -177,7 +177,7 @@ class Recommender:
         found = self._pipeline.rank(request.histories, request.at, policy, width, context)
         degraded = self._degraded(len(request.histories.items), request.unknown, found)
         block = Block.of(request.histories, request.at, self.num_items, context)
-        names = self.manifest.ranker.features if self.manifest.ranker else ()
+        names = getattr(self.manifest.ranker, "features", ())
         explainer = Explainer(self._pipeline, self._catalogue, self._writer, self.item_table, names)
         return explainer.explain(block, policy, width, degraded, request.unknown)
 
