@@ -9,8 +9,9 @@ from torch import Tensor
 
 from recsys.models.sentence_encoder import SentenceEncoder
 
-TOKENS_AT_ONCE = 16_384
-"""Of a forward pass, padding among them: bounds memory, and lets like lengths go together."""
+CPU_TOKENS = 2_048
+GPU_TOKENS = 65_536
+"""Of a forward pass, padding among them: on a CPU what its cache holds, on a GPU what fills it."""
 
 
 def encode_sentences(encoder: SentenceEncoder, sentences_NS: Tensor) -> Tensor:
@@ -22,7 +23,7 @@ def encode_sentences(encoder: SentenceEncoder, sentences_NS: Tensor) -> Tensor:
 def encode_tokens(encoder: SentenceEncoder, tokens_BT: Tensor, items_BT: Tensor) -> Tensor:
     """Vectors (B, D) of length 1; see `SentenceEncoder.forward` for the inputs.
 
-    Sequences of like length go together, as many as make `TOKENS_AT_ONCE`. In a graph that is
+    Sequences of like length go together, as many as `tokens_at_once`. In a graph that is
     exported, which has no loops over lengths, all go at once.
     """
     if torch.compiler.is_exporting():
@@ -30,10 +31,15 @@ def encode_tokens(encoder: SentenceEncoder, tokens_BT: Tensor, items_BT: Tensor)
     length_B = sequence_lengths(items_BT).clamp(max=encoder.max_tokens)
     order_B = length_B.argsort(stable=True)
     parts = []
-    for rows in buckets(length_B[order_B].tolist(), TOKENS_AT_ONCE):
+    for rows in buckets(length_B[order_B].tolist(), tokens_at_once(tokens_BT)):
         chosen, longest = order_B[rows], int(length_B[order_B[rows.stop - 1]])
         parts.append(encoder(tokens_BT[chosen, :longest], items_BT[chosen, :longest]).float())
     return F.normalize(torch.cat(parts).index_select(0, order_B.argsort()), dim=-1)
+
+
+def tokens_at_once(tensor: Tensor) -> int:
+    """Tokens of a forward pass on the device of `tensor`, at most."""
+    return GPU_TOKENS if tensor.is_cuda else CPU_TOKENS
 
 
 def sequence_lengths(items_BT: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from recsys.models.bucketed import TOKENS_AT_ONCE, buckets, sequence_lengths
+from recsys.models.bucketed import buckets, sequence_lengths, tokens_at_once
 
 
 @dataclass(slots=True)
@@ -25,7 +25,7 @@ class TokenCount:
         assert token_items_BT is not None
         lengths = sequence_lengths(token_items_BT).clamp(max=max_tokens).sort().values.tolist()
         self.real += sum(lengths)
-        parts = buckets(lengths, TOKENS_AT_ONCE)
+        parts = buckets(lengths, tokens_at_once(token_items_BT))
         self.padded += sum((part.stop - part.start) * lengths[part.stop - 1] for part in parts)
         self.naive += len(lengths) * lengths[-1]
 

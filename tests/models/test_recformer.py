@@ -32,7 +32,7 @@ def test_buckets_do_not_change_a_vector(monkeypatch: pytest.MonkeyPatch) -> None
     model, sentences = small(), random_sentences(50)
     with torch.inference_mode():
         whole = encode_sentences(model.encoder, sentences)
-        monkeypatch.setattr(bucketed, "TOKENS_AT_ONCE", 20)
+        monkeypatch.setattr(bucketed, "CPU_TOKENS", 20)
         apart = encode_sentences(model.encoder, sentences)
         alone = torch.cat([encode_sentences(model.encoder, row[None]) for row in sentences])
     assert (whole - apart).abs().max() < 1e-6
