@@ -3,13 +3,13 @@
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 
 from recsys.export.onnx import export_encoder, measure_parity
 from recsys.models.interface import Column, HistoryBatch
 from recsys.models.recformer import Recformer, RecformerConfig
-from serving.sources import open_graph
 
 WORDS = 60
 
@@ -55,7 +55,7 @@ def test_the_graph_equals_torch(exported: tuple[Recformer, Path], length: int) -
         batch = HistoryBatch.of({"tokens": tokens, "token_items": items})
         expected = model.encode_history(batch).numpy()
     feed = {"tokens": tokens.numpy(), "token_items": items.numpy()}
-    (found,) = open_graph(path).run(None, feed)
+    (found,) = onnxruntime.InferenceSession(path).run(None, feed)
     np.testing.assert_allclose(found, expected, atol=1e-5, rtol=0)
 
 
