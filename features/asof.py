@@ -112,9 +112,12 @@ FEATURES: tuple[Feature, ...] = (
 
 def _attribute(q: Question, column: ItemColumn) -> tuple[NDArray, NDArray, NDArray, NDArray]:
     """Values of the history and of the candidates, (H, W) and (B, C, W), and which are known."""
-    table = q.item_table[column.name].reshape(-1, column.width)
-    of_history, of_candidates = table[q.items_H], table[q.candidates_BC]
-    return of_history, of_history > 1, of_candidates, of_candidates > 1
+    if (found := q.attributes.get(column.name)) is None:
+        table = q.item_table[column.name].reshape(-1, column.width)
+        of_history, of_candidates = table[q.items_H], table[q.candidates_BC]
+        found = of_history, of_history > 1, of_candidates, of_candidates > 1
+        q.attributes[column.name] = found
+    return found
 
 
 def _value_share(q: Question, column: ItemColumn, *, recent: bool) -> Floats:
@@ -235,7 +238,7 @@ def ranking_features(
     item_table: as `Dataset.item_table`. Text columns give no features.
     """
     features = specifications(tuple(columns), tuple(source_scores))
-    out = np.empty((*candidates.shape, len(features)), np.float32)
+    columns_FBC = np.empty((len(features), *candidates.shape), np.float32)
     widest = max(
         (column.size for column in columns if column.kind not in ("text", "sentence")), default=0
     )
@@ -247,6 +250,6 @@ def ranking_features(
             histories.take(block), at[block], candidates[block], scores, timeline, item_table
         )
         for f, feature in enumerate(features):
-            out[block, :, f] = feature.compute(question)
-    out[candidates == 0] = np.nan
-    return out
+            columns_FBC[f, block] = feature.compute(question)
+    columns_FBC[:, candidates == 0] = np.nan
+    return np.ascontiguousarray(np.moveaxis(columns_FBC, 0, 2))

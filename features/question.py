@@ -37,6 +37,8 @@ class Question:
         self.source_scores = source_scores
         self.timeline = timeline
         self.item_table = item_table
+        self.attributes: dict[str, tuple[NDArray, NDArray, NDArray, NDArray]] = {}
+        """Values of category columns that were looked up: two features want each."""
         self.lengths_B = histories.lengths
         self.owner_H = np.repeat(np.arange(len(histories)), self.lengths_B)
         self.ends_B = np.cumsum(self.lengths_B)

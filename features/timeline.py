@@ -99,12 +99,17 @@ class ItemTimeline:
     key: NDArray[np.int64]
     total: NDArray[np.int64]
     first_day: NDArray[np.int32]
+    starts: NDArray[np.int64]
+    """Row before the first day of each item, and the number of rows: (items + 1,)."""
 
     @classmethod
     def open(cls, directory: Path) -> "ItemTimeline":
         """Open the file that `write_timelines` wrote; raises InputError when it cannot be read."""
         columns = to_arrays(read_table(directory / ITEM_TIMELINE))
-        return cls(columns["key"], columns["total"], columns["first_day"])
+        key = columns["key"]
+        items = np.arange((int(key[-1]) >> 32) + 1)
+        starts = np.append(np.searchsorted(key, _keys(items, np.array(NEVER))), len(key))
+        return cls(key, columns["total"], columns["first_day"], starts)
 
     def known_day(self, at: Ints) -> NDArray[np.int64]:
         """The first day that may not be counted for a question at `at` (microseconds).
@@ -121,8 +126,19 @@ class ItemTimeline:
         """The row of the last day before `days` with events of `items`, for `total` and `day_at`.
 
         The row before the first day where there is none: its total is 0, its day `NEVER`.
+
+        By halving the rows of each item alone: over a large catalogue a search through all rows
+        waits for memory ten times as long.
         """
-        return np.searchsorted(self.key, _keys(items, days)) - 1
+        wanted = _keys(items, days)
+        low = np.broadcast_to(self.starts[items], wanted.shape)
+        high = np.broadcast_to(self.starts[np.asarray(items) + 1], wanted.shape)
+        for _ in range(int((high - low).max(initial=1) - 1).bit_length()):
+            middle = (low + high) >> 1
+            is_before = self.key[middle] < wanted  # of row `low` always
+            low = np.where(is_before, middle, low)
+            high = np.where(is_before, high, middle)
+        return low
 
     def day_at(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """The day of each row of `rows_before`."""

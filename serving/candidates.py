@@ -64,6 +64,8 @@ def unite(names: Sequence[str], asked: Sequence[Proposals | None]) -> Candidates
     rows = next(len(one.items) for one in asked if one is not None)
     nothing = Proposals(np.zeros((rows, 0), np.int64), np.zeros((rows, 0), np.float32))
     proposals = [nothing if one is None else one for one in asked]
+    if rows == 1:
+        return _unite_single(names, proposals, skipped)
     items_BM = np.concatenate([one.items for one in proposals], axis=1)
     scores_BM = np.concatenate([one.scores for one in proposals], axis=1)
     source_M = np.repeat(np.arange(len(names)), [one.items.shape[1] for one in proposals])
@@ -87,6 +89,33 @@ def unite(names: Sequence[str], asked: Sequence[Proposals | None]) -> Candidates
         table_BC[rows[mine], columns[mine]] = values[mine]
         source_scores[name] = table_BC
     return Candidates(items_BC, sources_BC, scores_BC, source_scores, skipped)
+
+
+def _unite_single(
+    names: Sequence[str], proposals: Sequence[Proposals], skipped: tuple[str, ...]
+) -> Candidates:
+    """The same for one history, in half the time."""
+    lists = [one.items[0] for one in proposals]
+    items_M = np.concatenate(lists)
+    scores_M = np.concatenate([one.scores[0] for one in proposals])
+    source_M = np.repeat(np.arange(len(names), dtype=np.uint8), [*map(len, lists)])
+    real = items_M != 0
+    if not real.all():
+        items_M, scores_M, source_M = items_M[real], scores_M[real], source_M[real]
+    _, firsts, group_M = np.unique(items_M, return_index=True, return_inverse=True)
+    column_of_group = np.empty(len(firsts), np.int64)
+    order = np.argsort(firsts)
+    column_of_group[order] = np.arange(len(firsts))
+    columns_M, kept = column_of_group[group_M], firsts[order]
+    source_scores = {}
+    for number, name in enumerate(names):
+        mine = source_M == number
+        table_1C = np.full((1, len(kept)), np.nan, np.float32)
+        table_1C[0, columns_M[mine]] = scores_M[mine]
+        source_scores[name] = table_1C
+    return Candidates(
+        items_M[kept][None], source_M[kept][None], scores_M[kept][None], source_scores, skipped
+    )
 
 
 def most_similar(scores_1V: Floats, item: int, policy: Policy, k: int) -> Proposals:

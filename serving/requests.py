@@ -54,6 +54,11 @@ class RequestReader:
         self._catalogue, self._codes = catalogue, codes
         self._default_code, self._cutoff = default_code, cutoff
 
+    @property
+    def raw_ids(self) -> Sequence[RawId]:
+        """By dense id; element 0 is padding."""
+        return self._catalogue.raw_ids
+
     def read(self, history: History, at: Moment | None) -> Request:
         """One history; `at` defaults to its last event, and to the end of training without one."""
         if isinstance(history, str | bytes) or not isinstance(history, Sequence | np.ndarray):

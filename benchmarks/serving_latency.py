@@ -1,0 +1,194 @@
+"""`recommend` in two stages beside its bare kernels and beside plain PyTorch + faiss + LightGBM.
+
+    python benchmarks/large_bundle.py work/1m --items 1000000
+    python benchmarks/serving_latency.py work/1m [--requests 400] [--peer]
+
+One thread, one process, histories of 50, 500 candidates ranked on 28 features, k = 10. In every
+round, each over the history of another round: (a) `recommend`; (b) the kernels alone, with inputs
+in arrays: onnxruntime on the history, faiss for as many items as (a) asks, a gather of 28 numbers
+for each candidate, onnxruntime on the 500 rows, the ten best. --peer: (c) the same stages written
+plainly: torch, faiss flat (what one takes first), numpy gathers, trees by the same graph, torch.topk. Given: thread time and wall clock, medians and 99th percentiles.
+"""
+
+import argparse
+import os
+import platform
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from features.encode import Histories, encode_histories
+from serving.block import Block
+from serving.recommender import Recommender
+from serving.sources import ModelSource
+from serving.topk import top_k
+
+K, LENGTH, FEATURES, WARM_UP = 10, 50, 28, 30
+
+
+def timed(call: Callable[[], object]) -> tuple[float, float]:
+    """Milliseconds of wall clock, and of this thread's processor time."""
+    wall, cpu = time.perf_counter_ns(), time.thread_time_ns()
+    call()
+    return (time.perf_counter_ns() - wall) / 1e6, (time.thread_time_ns() - cpu) / 1e6
+
+
+class Kernels:
+    """What nobody can do without, on inputs that lie ready."""
+
+    def __init__(self, recommender: Recommender) -> None:
+        source = recommender.pipeline.sources[0]
+        assert isinstance(source, ModelSource)
+        assert recommender.pipeline.ranker is not None
+        self.source, self.recommender = source, recommender
+        self.graph = recommender.pipeline.ranker.graph
+        rng = np.random.default_rng(0)
+        self.numbers = rng.random((recommender.num_items + 1, FEATURES)).astype(np.float32)
+
+    def inputs(self, history: NDArray[np.int64]) -> dict[str, NDArray]:
+        return encode_histories(Histories.of([history]), self.source.inputs, LENGTH, {})
+
+    def search(self, query: NDArray[np.float32], seen: int) -> NDArray[np.int64]:
+        depth = self.source.candidates + seen
+        index = getattr(self.source.index, "_index", None)
+        if index is not None:
+            return index.search(query, depth)[1][0, : self.source.candidates] + 1
+        scores = query @ self.source.index._items_DV
+        scores[:, 0] = -np.inf
+        return top_k(scores, depth)[0][0, : self.source.candidates]
+
+    def run(self, encoded: dict[str, NDArray], seen: int) -> NDArray:
+        query = np.asarray(self.source.graph.run(None, encoded)[0])
+        items = self.search(query, seen)
+        scores = np.asarray(self.graph.run(None, {"features": self.numbers[items]})[0]).reshape(-1)
+        best = np.argpartition(-scores, K)[:K]
+        return items[best[np.argsort(-scores[best])]]
+
+
+class Plain:
+    """The same pipeline as one would first write it: torch, a flat index, the same trees."""
+
+    def __init__(self, kernels: Kernels) -> None:
+        import torch
+
+        from recsys.models.sasrec import SASRec, SASRecConfig
+
+        torch.set_num_threads(1)
+        self.torch, self.kernels = torch, kernels
+        source = kernels.source
+        config = SASRecConfig(num_items=kernels.recommender.num_items, max_len=LENGTH, dim=64)
+        self.model = SASRec(config).eval()
+        vectors = np.asarray(source.vectors_VD).astype(np.float32)
+        with torch.no_grad():
+            self.model.item.weight.copy_(torch.from_numpy(vectors))
+        self.index = faiss.IndexFlatIP(64)
+        self.index.add(vectors[1:])
+
+    def run(self, encoded: dict[str, NDArray], seen: set[int]) -> list[int]:
+        torch = self.torch
+        with torch.inference_mode():
+            states = self.model(torch.from_numpy(encoded["items"]))
+            query = states[:, -1].numpy()
+        _, rows = self.index.search(query, self.kernels.source.candidates + len(seen))
+        items = [row + 1 for row in rows[0].tolist() if row + 1 not in seen][:500]
+        numbers = self.kernels.numbers[items]
+        scores = np.asarray(self.kernels.graph.run(None, {"features": numbers})[0]).reshape(-1)
+        return [items[n] for n in torch.topk(torch.from_numpy(scores), K).indices.tolist()]
+
+
+def measure(bundle: Path, requests: int, *, peer: bool) -> dict[str, NDArray[np.float64]]:
+    faiss.omp_set_num_threads(1)
+    recommender = Recommender.load(bundle)
+    kernels = Kernels(recommender)
+    plain = Plain(kernels) if peer else None
+    rng = np.random.default_rng(1)
+    histories = rng.integers(1, recommender.num_items + 1, (requests + WARM_UP + 2, LENGTH))
+    times: dict[str, list[tuple[float, float]]] = {"recommend": [], "bare kernels": []}
+    if plain:
+        times["plain torch + flat faiss"] = []
+    for number in range(requests + WARM_UP):
+        raw = [recommender.reader.raw_ids[item] for item in histories[number].tolist()]
+        encoded = kernels.inputs(histories[number + 1])
+        found = {
+            "recommend": timed(lambda raw=raw: recommender.recommend(raw, k=K)),
+            "bare kernels": timed(lambda encoded=encoded: kernels.run(encoded, LENGTH)),
+        }
+        if plain:
+            other = kernels.inputs(histories[number + 2])
+            seen = set(histories[number + 2].tolist())
+            found["plain torch + flat faiss"] = timed(lambda a=other, b=seen: plain.run(a, b))
+        if number >= WARM_UP:
+            for name, pair in found.items():
+                times[name].append(pair)
+    return {name: np.array(values) for name, values in times.items()}
+
+
+def stages(bundle: Path, requests: int) -> str:
+    """Thread time of each stage of `recommend`, median ms."""
+    recommender = Recommender.load(bundle)
+    pipeline = recommender.pipeline
+    source, ranker = pipeline.sources[0], pipeline.ranker
+    assert isinstance(source, ModelSource)
+    assert ranker is not None
+    rng = np.random.default_rng(2)
+    found: dict[str, list[float]] = {}
+
+    def note(name: str, call: Callable[[], object]) -> object:
+        results: list[object] = []
+        found.setdefault(name, []).append(timed(lambda: results.append(call()))[1])
+        return results[0]
+
+    for _ in range(requests):
+        raw = [
+            recommender.reader.raw_ids[i]
+            for i in rng.integers(1, recommender.num_items, LENGTH).tolist()
+        ]
+        request = note("read", lambda raw=raw: recommender.reader.read(raw, None))
+        block = Block.of(request.histories, request.at, recommender.num_items)  # pyright: ignore
+        query = note("encode", lambda b=block: source.encode(b.histories))
+        note(
+            "search and filter",
+            lambda q=query, b=block: source.index.search(q, b, recommender.policy, 500),
+        )
+        candidates = note("all of propose", lambda b=block: pipeline.propose(b, recommender.policy))
+        features = note("features", lambda b=block, c=candidates: ranker.features(b, c))
+        note("trees", lambda f=features, c=candidates: ranker.score_features(f, c.items))
+    rows = [f"{name} {np.median(values[5:]):.2f}" for name, values in found.items()]
+    return "Stages, thread time, median ms: " + ", ".join(rows) + "."
+
+
+def table(times: dict[str, NDArray[np.float64]]) -> str:
+    lines = ["| timed | thread p50 ms | p99 | wall p50 ms | p99 |", "|---|---:|---:|---:|---:|"]
+
+    def figures(name: str) -> NDArray[np.float64]:
+        return np.quantile(times[name], [0.5, 0.99], axis=0).T.ravel()[[2, 3, 0, 1]]
+
+    for name in times:
+        lines.append(f"| {name} | " + " | ".join(f"{value:.2f}" for value in figures(name)) + " |")
+    over = figures("recommend") / figures("bare kernels") - 1
+    lines.append(
+        "| overhead over the bare kernels | " + " | ".join(f"{v:+.0%}" for v in over) + " |"
+    )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("--requests", type=int, default=400)
+    parser.add_argument("--peer", action="store_true")
+    options = parser.parse_args()
+    times = measure(options.bundle, options.requests, peer=options.peer)
+    print(f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} CPUs, {platform.machine()}, ", end="")
+    print(f"load {os.getloadavg()[0]:.1f}, {options.requests} requests\n")
+    print(table(times))
+    print("\n" + stages(options.bundle, 60))
+
+
+if __name__ == "__main__":
+    main()
