@@ -54,6 +54,7 @@ def main() -> None:
     parser.add_argument("--k", type=int, default=500)
     parser.add_argument("--queries", type=int, default=50)
     options = parser.parse_args()
+    k = options.k
     print(
         f"| vectors | refine factor | recall@{options.k} | worst query | p50 ms | p99 | build s |"
     )

@@ -7,7 +7,8 @@ One thread, one process, histories of 50, 500 candidates ranked on 28 features, 
 round, each over the history of another round: (a) `recommend`; (b) the kernels alone, with inputs
 in arrays: onnxruntime on the history, faiss for as many items as (a) asks, a gather of 28 numbers
 for each candidate, onnxruntime on the 500 rows, the ten best. --peer: (c) the same stages written
-plainly: torch, faiss flat (what one takes first), numpy gathers, trees by the same graph, torch.topk. Given: thread time and wall clock, medians and 99th percentiles.
+plainly: torch, faiss flat (what one takes first), numpy gathers, trees by the same graph,
+torch.topk. Given: thread time and wall clock, medians and 99th percentiles.
 """
 
 import argparse
