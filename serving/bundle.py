@@ -28,6 +28,8 @@ from serving.manifest import FORMAT_VERSION, FileEntry, Manifest
 
 MANIFEST = "manifest.json"
 SEAL = "manifest.sha256"
+MIN_RECALL = 0.9
+"""Recall of an index below which a bundle does not load: the search would decide the answers."""
 FILE_TYPES = (".onnx", ".npy", ".arrow", ".parquet", ".json")
 FILE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
 
@@ -58,6 +60,17 @@ class Bundle:
                 f"{path} holds {mapped.dtype} {mapped.shape}, expected {np.dtype(dtype)} {shape}"
             )
         return np.asarray(mapped)  # a plain view: indexing the memmap class costs microseconds
+
+
+def refuse_blind_index(bundle: Bundle, least: float = MIN_RECALL) -> None:
+    """Raise BundleError where the export measured a lower recall of an index than `least`."""
+    for measured in bundle.manifest.index_recall:
+        if measured.recall < least:
+            raise BundleError(
+                f"{bundle.path}: the index {measured.index} of {measured.source} finds "
+                f"{measured.recall:.3f} of the exact top {measured.k}, at least {least} is asked: "
+                f"are the item vectors degenerate? Train again, or load with a lower min_recall"
+            )
 
 
 def seal(directory: Path, draft: Manifest) -> Manifest:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
+from serving.bundle import refuse_blind_index
 from serving.canary import available_memory, try_bundle
 from serving.catalogue import RawId
 from serving.errors import BundleError, ServingError
@@ -184,6 +185,7 @@ def _load(
         bundle = registry.open(release)
         if canary:
             _refuse_too_large(release.version, try_bundle(bundle.path).peak_bytes)
+        refuse_blind_index(bundle)
         recommender = Recommender(bundle, threads=threads)
         recommender.check_golden()  # warms what is allocated at the first answer
     except BaseException:

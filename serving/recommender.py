@@ -19,7 +19,7 @@ from features.layout import ITEMS, DatasetSchema
 from features.store import read_table, to_arrays
 from serving.answers import AnswerWriter, Recommendation, Recommendations
 from serving.block import NO_CONTEXT, Block, Context
-from serving.bundle import Bundle, open_bundle
+from serving.bundle import MIN_RECALL, Bundle, open_bundle, refuse_blind_index
 from serving.candidates import Candidates
 from serving.catalogue import Catalogue, RawId
 from serving.compile_policy import PolicyCompiler
@@ -85,14 +85,23 @@ class Recommender:
             raise BundleError(f"the policy of {directory} does not fit it: {error}") from error
 
     @classmethod
-    def load(cls, path: Path, *, threads: int = 1, batches: bool = False) -> Self:
+    def load(
+        cls,
+        path: Path,
+        *,
+        threads: int = 1,
+        batches: bool = False,
+        min_recall: float = MIN_RECALL,
+    ) -> Self:
         """Verify and open a bundle; raises BundleError and never half succeeds.
 
         threads: for answers to many histories at once; a single request always takes one.
         batches: search large catalogues exactly, which is quicker for many histories at once and
-        slow for one.
+        slow for one. min_recall: least recall of the index that the export may have measured.
         """
-        return cls(open_bundle(path), threads=threads, batches=batches)
+        bundle = open_bundle(path)
+        refuse_blind_index(bundle, min_recall)
+        return cls(bundle, threads=threads, batches=batches)
 
     @property
     def source_names(self) -> tuple[str, ...]:

@@ -30,6 +30,7 @@ from recsys.baselines.popularity import Popularity, RecentPopularity
 from recsys.export.config import ExportConfig
 from recsys.export.golden import answer_golden
 from recsys.export.second_stage import UNSEALED, add_ranker, check_ranker_run
+from recsys.export.segments import segment_scores
 from serving.bundle import FILE_NAME, Bundle, seal, write_bundle
 from serving.manifest import (
     Manifest,
@@ -162,6 +163,11 @@ def _export_popularity(data: Dataset, config: ExportConfig, directory: Path) -> 
     spec = PopularitySpec(
         name="popularity", scores="popularity.scores.npy", candidates=config.candidates
     )
+    if config.segments is not None:
+        names, scores = segment_scores(data, config.segments)
+        update = {"segments": names, "segment_scores": "popularity.segments.npy"}
+        spec = spec.model_copy(update=update)
+        np.save(directory / spec.segment_scores, scores)
     np.save(directory / spec.scores, fitted.item_scores.astype(np.float32))
     return spec
 

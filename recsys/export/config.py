@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import ConfigDict
 
 from recsys.export.ranker_config import RankerConfig
+from recsys.export.segment_config import SegmentConfig
 from serving.policy_spec import PolicySpec
 
 SourceName = Literal["model", "item_knn", "popularity"]
@@ -39,6 +40,8 @@ class ExportConfig:
     """Neighbours kept per item by item_knn."""
     popularity_days: float | None = None
     """Days before the end of training that popularity counts; None counts all of them."""
+    segments: SegmentConfig | None = None
+    """Groups of users whose popularity is kept apart, for those without a history."""
     golden_requests: int = 8
     """Requests stored with their answers, to be repeated by whoever loads the bundle."""
 
