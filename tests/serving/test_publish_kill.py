@@ -39,7 +39,9 @@ while True:
 def kill_loop(root: Path, bundles: list[Path], kills: int) -> tuple[int, int, int]:
     """Kills, versions published in all, orphans seen; asserts after each kill."""
     registry = Registry(root)
+    started = time.monotonic()
     registry.publish(bundles[0], canary=False)
+    pace = 3 * (time.monotonic() - started)  # a kill falls into one of the first publishes
     contents = {open_bundle(path).sha256 for path in bundles}
     rng = np.random.default_rng(0)
     before, orphans = registry.current().version, 0
@@ -48,7 +50,7 @@ def kill_loop(root: Path, bundles: list[Path], kills: int) -> tuple[int, int, in
         child = subprocess.Popen(command, stdout=subprocess.PIPE)
         assert child.stdout is not None
         assert child.stdout.readline() == b"ready\n"
-        time.sleep(rng.uniform(0, 0.15))
+        time.sleep(rng.uniform(0, pace))
         os.kill(child.pid, signal.SIGKILL)
         child.wait()
         child.stdout.close()
