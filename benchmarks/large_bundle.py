@@ -24,7 +24,7 @@ from recsys.export.onnx import export_encoder
 from recsys.export.trees import to_onnx
 from recsys.models.sasrec import SASRec, SASRecConfig
 from serving.bundle import Bundle, seal, write_bundle
-from serving.manifest import Manifest, ModelSpec, PopularitySpec, RankerSpec
+from serving.manifest import Manifest, ModelSpec, PopularitySpec, TreeRankerSpec
 from serving.recommender import Recommender
 
 DIM, MAX_LEN, CANDIDATES, TREES, LEAVES = 64, 50, 500, 300, 15
@@ -122,7 +122,7 @@ def write(out: Path, num_items: int, kind: str, *, ranker: bool = True) -> None:
         if ranker:
             names = feature_names(COLUMNS, SOURCES)
             (directory / "ranker.onnx").write_bytes(trees(len(names), rng))
-            spec = RankerSpec(graph="ranker.onnx", features=names)
+            spec = TreeRankerSpec(graph="ranker.onnx", features=names)
             manifest = manifest.model_copy(update={"ranker": spec})
         Recommender(Bundle(directory, manifest, ""))
         seal(directory, manifest)

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from features.encode import Histories, encode_histories
 from serving.block import Block
+from serving.ranker import Ranker
 from serving.recommender import Recommender
 from serving.sources import ModelSource
 from serving.topk import top_k
@@ -45,8 +46,8 @@ class Kernels:
     def __init__(self, recommender: Recommender) -> None:
         source = recommender.pipeline.sources[0]
         assert isinstance(source, ModelSource)
-        assert recommender.pipeline.ranker is not None
         self.source, self.recommender = source, recommender
+        assert isinstance(recommender.pipeline.ranker, Ranker)
         self.graph = recommender.pipeline.ranker.graph
         rng = np.random.default_rng(0)
         self.numbers = rng.random((recommender.num_items + 1, FEATURES)).astype(np.float32)
@@ -157,8 +158,8 @@ def stages(bundle: Path, requests: int) -> str:
             lambda q=query, b=block: source.index.search(q, b, recommender.policy, 500),
         )
         candidates = note("all of propose", lambda b=block: pipeline.propose(b, recommender.policy))
-        features = note("features", lambda b=block, c=candidates: ranker.features(b, c))
-        note("trees", lambda f=features, c=candidates: ranker.score_features(f, c.items))
+        features = note("features", lambda b=block, c=candidates: ranker.prepare(b, c))
+        note("trees", lambda f=features, c=candidates: ranker.score_part(f, c.items, slice(None)))
     rows = [f"{name} {np.median(values[5:]):.2f}" for name, values in found.items()]
     return "Stages, thread time, median ms: " + ", ".join(rows) + "."
 

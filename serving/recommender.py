@@ -25,6 +25,7 @@ from serving.catalogue import Catalogue, RawId
 from serving.compile_policy import PolicyCompiler
 from serving.errors import BundleError, RequestError
 from serving.explain import Explained, Explainer
+from serving.manifest import TreeRankerSpec
 from serving.options import NO_OPTIONS, ContextReader, Options
 from serving.pipeline import Pipeline
 from serving.policy import Policy
@@ -186,7 +187,8 @@ class Recommender:
         found = self._pipeline.rank(request.histories, request.at, policy, width, context)
         degraded = self._degraded(len(request.histories.items), request.unknown, found)
         block = Block.of(request.histories, request.at, self.num_items, context)
-        names = getattr(self.manifest.ranker, "features", ())
+        spec = self.manifest.ranker
+        names = spec.features if isinstance(spec, TreeRankerSpec) else ()
         explainer = Explainer(self._pipeline, self._catalogue, self._writer, self.item_table, names)
         return explainer.explain(block, policy, width, degraded, request.unknown)
 

@@ -42,17 +42,18 @@ class SlowRanker:
         self.pause = (features / 1000, chunk / 1000)
         self.chunks = 0
 
-    def features(self, block: Block, candidates: Candidates) -> np.ndarray:
+    def prepare(self, block: Block, candidates: Candidates) -> np.ndarray:
         time.sleep(self.pause[0])
         return candidates.items[..., None].astype(np.float32)
 
-    def score_features(self, features: np.ndarray, items: np.ndarray) -> np.ndarray:
+    def score_part(self, prepared: np.ndarray, items: np.ndarray, part: slice) -> np.ndarray:
         self.chunks += 1
         time.sleep(self.pause[1])
-        return np.where(items > 0, features[..., 0], -np.inf).astype(np.float32)
+        mine = prepared[:, part, 0]
+        return np.where(items[:, part] > 0, mine, -np.inf).astype(np.float32)
 
     def score(self, block: Block, candidates: Candidates) -> np.ndarray:
-        return self.score_features(self.features(block, candidates), candidates.items)
+        return self.score_part(self.prepare(block, candidates), candidates.items, slice(None))
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ import pytest
 
 from serving.attribution import feature_shares
 from serving.explain import Explained
+from serving.manifest import TreeRankerSpec
 from serving.options import Options
 from serving.policy_spec import MMR, Freshness, PolicySpec, Quota
 from serving.recommender import Recommender
@@ -155,7 +156,7 @@ def test_the_features_of_a_tree_ranker_are_named_and_add_up() -> None:
     recommender = Recommender.load(Path(__file__).parents[1] / "bundles" / "v1")
     history = [recommender.parse_item_id(name) for name in ("P00044", "P00087", "P00001")]
     explained = recommender.explain(history, k=5)
-    assert recommender.manifest.ranker is not None
+    assert isinstance(recommender.manifest.ranker, TreeRankerSpec)
     names = set(recommender.manifest.ranker.features)
     for one in explained.items:
         assert one.features
