@@ -5,21 +5,24 @@ specification: a name, what it says, and a function of the question. All are com
 history as given (the one the retriever sees), from the item timeline strictly before the day of
 `at` (`features.timeline` says why), and from the item table. nan means undefined.
 
-Not covered: text columns (overlap of token sets) and behaviour types.
+This file has the basic features, which a ranker gets unless its config names others;
+`features.asof_more` has those that must be named. Not covered: behaviour types.
 
 Shapes: B questions, C candidates each, H events of all B histories together.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from features.asof_more import MORE, more_column_features
 from features.encode import Histories
+from features.errors import InputError
 from features.layout import ItemColumn
-from features.question import HALF_LIFE, Floats, Ints, Question
+from features.question import HALF_LIFE, Feature, Floats, Ints, Question, value_share
 from features.timeline import DAY, ItemTimeline, write_timelines
 
 __all__ = [
@@ -31,21 +34,10 @@ __all__ = [
     "write_timelines",
 ]
 
+Wanted = Literal["basic", "all"] | tuple[str, ...]
+"""Features by name, or `basic`: those of this file, for every column and source; or `all`."""
 MAX_CELLS = 1 << 18
 """Questions x values of a column counted at once: bounds the memory of wide vocabularies."""
-
-
-Compute = Callable[[Question], NDArray]
-"""Broadcasts to (B, C)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Feature:
-    """One column of the ranker's input."""
-
-    name: str
-    meaning: str
-    compute: Compute
 
 
 def _days_since(question: Question, times: Floats) -> Floats:
@@ -110,28 +102,8 @@ FEATURES: tuple[Feature, ...] = (
 """Features that every data set has."""
 
 
-def _attribute(q: Question, column: ItemColumn) -> tuple[NDArray, NDArray, NDArray, NDArray]:
-    """Values of the history and of the candidates, (H, W) and (B, C, W), and which are known."""
-    if (found := q.attributes.get(column.name)) is None:
-        table = q.item_table[column.name].reshape(-1, column.width)
-        of_history, of_candidates = table[q.items_H], table[q.candidates_BC]
-        found = of_history, of_history > 1, of_candidates, of_candidates > 1
-        q.attributes[column.name] = found
-    return found
-
-
 def _value_share(q: Question, column: ItemColumn, *, recent: bool) -> Floats:
-    values_HW, known_HW, values_BCW, known_BCW = _attribute(q, column)
-    num_questions = len(q.at_B)
-    weights_H = q.weights if recent else np.ones(len(q.owner_H))
-    cells = (q.owner_H[:, None] * column.size + values_HW)[known_HW]
-    weights = np.broadcast_to(weights_H[:, None], values_HW.shape)[known_HW]
-    counts = np.bincount(cells, weights, minlength=num_questions * column.size)
-    totals_B = np.bincount(q.owner_H, weights_H * known_HW.any(1), minlength=num_questions)
-    firsts_B11 = (np.arange(num_questions) * column.size)[:, None, None]
-    summed_BC = (counts[firsts_B11 + values_BCW] * known_BCW).sum(2)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return summed_BC / (known_BCW.sum(2) * totals_B[:, None])
+    return value_share(q, column, q.weights if recent else np.ones(len(q.owner_H)))
 
 
 def _number(q: Question, column: ItemColumn) -> Floats:
@@ -207,22 +179,37 @@ def source_features(source: str) -> tuple[Feature, ...]:
 
 @lru_cache(maxsize=64)
 def specifications(
-    columns: tuple[ItemColumn, ...], sources: tuple[str, ...]
+    columns: tuple[ItemColumn, ...], sources: tuple[str, ...], wanted: Wanted = "basic"
 ) -> tuple[Feature, ...]:
-    """Every feature in the order of the ranker's input."""
-    return (
+    """The wanted features in the order of the ranker's input; InputError for an unknown name."""
+    basic = (
         *FEATURES,
         *(feature for column in columns for feature in column_features(column)),
         *(feature for source in sources for feature in source_features(source)),
     )
+    if wanted == "basic":
+        return basic
+    more = (feature for column in columns for feature in more_column_features(column))
+    every = {feature.name: feature for feature in (*basic, *MORE, *more)}
+    if wanted == "all":
+        return tuple(every.values())
+    if unknown := [name for name in wanted if name not in every]:
+        raise InputError(
+            f"there are no ranking features {unknown[:5]} ({len(unknown)} such names): choose "
+            f"among {', '.join(every)}"
+        )
+    return tuple(every[name] for name in wanted)
 
 
-def feature_names(columns: Sequence[ItemColumn], sources: Sequence[str]) -> tuple[str, ...]:
+def feature_names(
+    columns: Sequence[ItemColumn], sources: Sequence[str], wanted: Wanted = "basic"
+) -> tuple[str, ...]:
     """Names of the last axis of `ranking_features`."""
-    return tuple(feature.name for feature in specifications(tuple(columns), tuple(sources)))
+    chosen = specifications(tuple(columns), tuple(sources), wanted)
+    return tuple(feature.name for feature in chosen)
 
 
-def ranking_features(
+def ranking_features(  # noqa: PLR0913 - a question has seven parts
     histories: Histories,
     at: Ints,
     candidates: Ints,
@@ -230,18 +217,25 @@ def ranking_features(
     timeline: ItemTimeline,
     item_table: Mapping[str, NDArray],
     columns: Sequence[ItemColumn],
+    *,
+    wanted: Wanted = "basic",
 ) -> NDArray[np.float32]:
-    """(B, C, F) float32 in the order of `feature_names(columns, list(source_scores))`.
+    """(B, C, F) float32 in the order of `feature_names(columns, list(source_scores), wanted)`.
 
     at: (B,) int64 microseconds. candidates: (B, C) dense ids; those of 0 (padding) get nan only.
     source_scores: (B, C) each, nan where the source did not propose the candidate.
-    item_table: as `Dataset.item_table`. Text columns give no features.
+    timeline: what is known of items; `timeline.delayed` knows of it later.
+    item_table: as `Dataset.item_table`. Only the wanted features are computed.
     """
-    features = specifications(tuple(columns), tuple(source_scores))
+    features = specifications(tuple(columns), tuple(source_scores), wanted)
     columns_FBC = np.empty((len(features), *candidates.shape), np.float32)
-    widest = max(
-        (column.size for column in columns if column.kind not in ("text", "sentence")), default=0
+    names = {feature.name for feature in features}
+    counted = (
+        c
+        for c in columns
+        if c.kind not in ("text", "sentence") or f"{c.name}_overlap" in names
     )
+    widest = max((column.size for column in counted), default=0)
     step = max(MAX_CELLS // max(widest, *candidates.shape[1:], 1), 1)
     for start in range(0, len(candidates), step):
         block = slice(start, start + step)

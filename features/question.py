@@ -4,20 +4,37 @@ A question is a user's history, a moment `at`, candidate items and what the sour
 Shapes: B questions, C candidates each, H events of all B histories together.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from features.encode import Histories
+from features.layout import ItemColumn
 from features.timeline import ItemTimeline
 
 Ints = NDArray[np.integer]
 Floats = NDArray[np.floating]
+SESSION_GAP = 30 * 60 * 1_000_000
+"""Microseconds without an event after which a visit is over."""
 
 HALF_LIFE = 10
 """Events after which an event of the history weighs half in the `recent` features."""
+
+
+Compute = Callable[["Question"], NDArray]
+"""Broadcasts to (B, C)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """One column of the ranker's input."""
+
+    name: str
+    meaning: str
+    compute: Compute
 
 
 class Question:
@@ -37,8 +54,7 @@ class Question:
         self.source_scores = source_scores
         self.timeline = timeline
         self.item_table = item_table
-        self.attributes: dict[str, tuple[NDArray, NDArray, NDArray, NDArray]] = {}
-        """Values of category columns that were looked up: two features want each."""
+        self._attributes: dict[str, tuple[NDArray, NDArray, NDArray, NDArray]] = {}
         self.lengths_B = histories.lengths
         self.owner_H = np.repeat(np.arange(len(histories)), self.lengths_B)
         self.ends_B = np.cumsum(self.lengths_B)
@@ -48,6 +64,18 @@ class Question:
         )
         self.items_H = np.asarray(histories.items[rows_H], np.int64)
         self.timestamps_H = np.asarray(histories.timestamps[rows_H], np.int64)
+
+    def attribute(self, column: ItemColumn) -> tuple[NDArray, NDArray, NDArray, NDArray]:
+        """Values of the history, (H, W), which are known, and both of the candidates, (B, C, W).
+
+        Looked up once: several features want each column.
+        """
+        if (found := self._attributes.get(column.name)) is None:
+            table = self.item_table[column.name].reshape(-1, column.width)
+            of_history, of_candidates = table[self.items_H], table[self.candidates_BC]
+            found = of_history, of_history > 1, of_candidates, of_candidates > 1
+            self._attributes[column.name] = found
+        return found
 
     def event_time(self, rows_B: Ints) -> Floats:
         """Microseconds of an event per question, nan where the history is empty or undated."""
@@ -87,6 +115,22 @@ class Question:
         return until - before
 
     @cached_property
+    def session_starts_B(self) -> NDArray[np.int64]:  # noqa: N802 - a shape suffix
+        """First row of the visit that goes on at `at`; `ends_B` where none does."""
+        next_H = np.append(self.timestamps_H[1:], 0)
+        last = self.ends_B[self.lengths_B > 0] - 1
+        next_H[last] = self.at_B[self.lengths_B > 0]
+        breaks = np.flatnonzero(next_H - self.timestamps_H > SESSION_GAP)
+        starts = self.starts_B.copy()
+        np.maximum.at(starts, self.owner_H[breaks], breaks + 1)
+        return starts
+
+    @cached_property
+    def in_session_H(self) -> NDArray[np.bool_]:  # noqa: N802 - a shape suffix
+        """Whether each event belongs to the visit that goes on at `at`."""
+        return np.arange(len(self.owner_H)) >= self.session_starts_B[self.owner_H]
+
+    @cached_property
     def seen(self) -> tuple[NDArray[np.int64], Floats]:
         """How often each candidate is in the history, and microseconds of the last time."""
         width = int(max(self.items_H.max(initial=0), self.candidates_BC.max(initial=0))) + 1
@@ -101,3 +145,20 @@ class Question:
         last_BC[found] = self.timestamps_H[order_H[(left_BC + times_BC)[found] - 1]]
         last_BC[last_BC == 0] = np.nan
         return times_BC, last_BC
+
+
+def value_share(q: Question, column: ItemColumn, weights_H: Floats) -> Floats:
+    """Share of the history's weight that carries each of the candidate's values: their mean.
+
+    (B, C). Only events of known value count, and nan means that there are none.
+    """
+    values_HW, known_HW, values_BCW, known_BCW = q.attribute(column)
+    num_questions = len(q.at_B)
+    cells = (q.owner_H[:, None] * column.size + values_HW)[known_HW]
+    weights = np.broadcast_to(weights_H[:, None], values_HW.shape)[known_HW]
+    counts = np.bincount(cells, weights, minlength=num_questions * column.size)
+    totals_B = np.bincount(q.owner_H, weights_H * known_HW.any(1), minlength=num_questions)
+    firsts_B11 = (np.arange(num_questions) * column.size)[:, None, None]
+    summed_BC = (counts[firsts_B11 + values_BCW] * known_BCW).sum(2)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return summed_BC / (known_BCW.sum(2) * totals_B[:, None])

@@ -16,7 +16,7 @@ night computes the same numbers as training. The price: what happened earlier on
 not seen, so the answer is up to 24 hours old.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -101,6 +101,12 @@ class ItemTimeline:
     first_day: NDArray[np.int32]
     starts: NDArray[np.int64]
     """Row before the first day of each item, and the number of rows: (items + 1,)."""
+    delay: int = 0
+    """Days after which an event becomes known, beside the rest of its own day."""
+
+    def delayed(self, days: int) -> "ItemTimeline":
+        """The same, for a service that learns of events `days` later (labels that take time)."""
+        return replace(self, delay=days)
 
     @classmethod
     def open(cls, directory: Path) -> "ItemTimeline":
@@ -118,7 +124,7 @@ class ItemTimeline:
         asked a month after the log ends looks at the last weeks of the log, not at weeks that look
         empty. (Of the log's end itself a question before it must not know.)
         """
-        asked = day_of(at)
+        asked = day_of(at) - self.delay
         last = self.day_at(self.rows_before(np.zeros_like(asked), asked))
         return np.where(last == NEVER, asked, last + 1)
 

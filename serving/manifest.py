@@ -129,7 +129,9 @@ class TreeRankerSpec(Strict):
     graph: str
     """(n, F) float32 features -> one score each."""
     features: tuple[str, ...]
-    """Names of the F columns; the loading code must produce exactly these."""
+    """Names of the F columns; the loading code must be able to produce each of these."""
+    label_delay_days: int = 0
+    """Days after which the item statistics know of an event, as in training."""
     neural: NeuralRankerSpec | None = None
     """A model whose score is a feature too, as that of a source called `neural`."""
 

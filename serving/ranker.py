@@ -73,11 +73,13 @@ class Ranker:
         timeline: ItemTimeline,
         item_table: Mapping[str, NDArray],
         columns: Sequence[ItemColumn],
+        wanted: tuple[str, ...],
         neural: NeuralRanker | None = None,
     ) -> None:
         self.graph, self.neural = graph, neural
         self._input = graph.get_inputs()[0].name
         self._timeline, self._item_table, self._columns = timeline, item_table, columns
+        self._wanted = wanted
 
     @classmethod
     def load(
@@ -87,19 +89,20 @@ class Ranker:
         item_table: Mapping[str, NDArray],
         columns: Sequence[ItemColumn],
     ) -> Self:
-        """Open the graph; raises BundleError if this release makes other features than it wants."""
+        """Open the graph; raises BundleError if this release lacks a feature that it wants."""
         sources = [source.name for source in bundle.manifest.sources]
         sources += [NEURAL] if spec.neural else []
-        names = tuple(feature_names(columns, sources))
-        if names != spec.features:
-            differing = sorted(set(names) ^ set(spec.features))
+        known = feature_names(columns, sources, "all")
+        if missing := [name for name in spec.features if name not in known]:
             raise BundleError(
-                f"the ranker of {bundle.path} was trained on other features than this release "
-                f"makes ({len(differing)} differ, the first are {differing[:5]}): export again"
+                f"the ranker of {bundle.path} was trained on features that this release does not "
+                f"make ({len(missing)} of {len(spec.features)}, the first are {missing[:5]}): "
+                f"export again"
             )
         graph = open_graph(bundle.path / spec.graph)
         neural = spec.neural and NeuralRanker.load(bundle, spec.neural, item_table)
-        return cls(graph, ItemTimeline.open(bundle.path), item_table, columns, neural)
+        timeline = ItemTimeline.open(bundle.path).delayed(spec.label_delay_days)
+        return cls(graph, timeline, item_table, columns, spec.features, neural)
 
     def score(self, block: Block, candidates: Candidates) -> Floats:
         """(B, C) float32, higher is better; -inf for padding and where a score is not finite."""
@@ -117,6 +120,7 @@ class Ranker:
             self._timeline,
             self._item_table,
             self._columns,
+            wanted=self._wanted,
         )
 
     def score_part(self, prepared: Floats, items_BC: Ints, part: slice) -> Floats:

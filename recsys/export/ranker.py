@@ -106,7 +106,7 @@ def fit_ranker(recommender: Proposer, dataset: Dataset, config: RankerConfig) ->
     task = Task.of(dataset, "validation", exclude_seen=False)
     cases = rng.permutation(len(task))[: config.max_cases]
     num_held_out = round(len(cases) * config.held_out)
-    judge = Judge(recommender, dataset, task)
+    judge = Judge(recommender, dataset, task, config)
     train, dropped = gather(judge.cases(cases[num_held_out:]), config.negatives, rng)
     held_out = list(judge.cases(cases[:num_held_out]))
     measured, missed = gather(iter(held_out), None, rng)
@@ -152,14 +152,20 @@ class Case:
 class Judge:
     """Makes the features and labels of cases."""
 
-    def __init__(self, recommender: Proposer, dataset: Dataset, task: Task) -> None:
+    def __init__(
+        self,
+        recommender: Proposer,
+        dataset: Dataset,
+        task: Task,
+        config: RankerConfig = RankerConfig(),  # noqa: B008 - frozen
+    ) -> None:
         self._recommender, self._dataset, self._task = recommender, dataset, task
-        self._timeline = ItemTimeline.open(dataset.path)
+        self._timeline = ItemTimeline.open(dataset.path).delayed(config.label_delay_days)
         self._columns = dataset.schema.item_columns
         width = dataset.schema.num_items + 1
         self._relevant = np.sort(task.truth.users * width + task.truth.items)
         none = recommender.candidates(task.histories.take(slice(0, 1)), at=task.at[:1])
-        self.names = feature_names(self._columns, tuple(none.source_scores))
+        self.names = feature_names(self._columns, tuple(none.source_scores), config.features)
 
     def cases(self, rows: NDArray[np.integer]) -> Iterator[Case]:
         """The cases at `rows` of the task, in that order."""
@@ -177,6 +183,7 @@ class Judge:
             self._timeline,
             self._dataset.item_table,
             self._columns,
+            wanted=self.names,
         )
         keys_BC = rows[:, None] * (self._dataset.schema.num_items + 1) + candidates.items
         labels_BC = np.isin(keys_BC, self._relevant)

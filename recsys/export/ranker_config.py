@@ -1,6 +1,7 @@
 """The [export.ranker] settings: how the second stage is trained."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from pydantic import ConfigDict
 
@@ -30,6 +31,11 @@ class RankerConfig:
     """Validation cases used, at most, drawn at random; bounds memory and time."""
     held_out: float = 0.2
     """Share of the cases that only measure and stop."""
+    features: Literal["basic", "all"] | tuple[str, ...] = "basic"
+    """Ranking features: those of `features.asof`, all that there are, or a list of names. Each
+    costs time in every request; the bundle keeps the names."""
+    label_delay_days: int = 0
+    """Days after which an event is known to the item statistics, beside the rest of its day."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -40,5 +46,7 @@ class RankerConfig:
         for name in ("max_trees", "patience", "min_leaf", "negatives", "max_cases"):
             if (value := getattr(self, name)) < 1:
                 raise ValueError(f"{name}={value} must be at least 1")
+        if self.label_delay_days < 0:
+            raise ValueError(f"label_delay_days={self.label_delay_days} must not be negative")
         if self.num_leaves < 2:
             raise ValueError(f"num_leaves={self.num_leaves} must be at least 2: one is no tree")
