@@ -161,6 +161,7 @@ def more_column_features(column: ItemColumn) -> tuple[Feature, ...]:
         ),
         "numeric": (("distance", "distance from the history's mean in spreads, of ln", _distance),),
         "timestamp": (),
+        "sentence": (),
     }
     of_values = (
         ("since", "events since the candidate's value", _events_since_value),

@@ -11,6 +11,7 @@ import typer
 from features.errors import InputError
 from recsys.commands import (
     answers,
+    data_checks,
     evaluation,
     gates,
     lives,
@@ -29,7 +30,19 @@ app = typer.Typer(
     help="From an event log to measured, served recommendations, through one portable bundle.",
     epilog="Start with: recsys demo",
 )
-for group in (stages, evaluation, verdicts, gates, answers, scoring, releases, online, lives):
+GROUPS = (
+    stages,
+    data_checks,
+    evaluation,
+    verdicts,
+    gates,
+    answers,
+    scoring,
+    releases,
+    online,
+    lives,
+)
+for group in GROUPS:
     app.add_typer(group.app)
 
 

@@ -123,7 +123,12 @@ def _add_trees(
     (directory / TREES).write_bytes(fit.onnx)
     report = {key: value for key, value in asdict(fit).items() if key != "onnx"}
     update: dict[str, Any] = {
-        "ranker": TreeRankerSpec(graph=TREES, features=fit.features, neural=neural),
+        "ranker": TreeRankerSpec(
+            graph=TREES,
+            features=fit.features,
+            label_delay_days=config.lightgbm.label_delay_days,
+            neural=neural,
+        ),
         "report": {"ranker": json.loads(json.dumps(report))},
     }
     return manifest.model_copy(update=update)

@@ -13,6 +13,10 @@ from recsys.cli import app
 OPTIONS = {
     "data": {"config", "--out", "--base", "--on-error"},
     "features": {"config", "--events", "--out", "--base"},
+    "describe": {"dataset", "--out"},
+    "drift": {"before", "now", "--out"},
+    "audit": {"data", "--columns", "--cuts", "--out"},
+    "asof": {"dataset", "--out", "--split", "--features", "--label-delay-days", "--max-rows"},
     "train": {"config", "--dataset", "--out"},
     "export": {"config", "--dataset", "--out", "--run"},
     "evaluate": {
