@@ -16,6 +16,7 @@ import polars as pl
 from features.asof import feature_names, ranking_features
 from features.encode import Histories
 from features.errors import InputError
+from features.leaks import rows_before
 from features.store import Dataset
 from features.timeline import ItemTimeline, write_timelines
 
@@ -113,17 +114,19 @@ def _leak(name: str, rows: pl.DataFrame, compared: int) -> Leak:
 
 
 def audit_dataset(dataset: Dataset, *, cuts: int = 10, candidates: int = 50) -> Audit:
-    """Audit every ranking feature of `features.asof`, on test events drawn at random.
+    """Audit every ranking feature of `features.asof`, on validation events drawn at random.
 
-    The dataset's statistics against statistics of the events before each question's moment only.
+    The dataset's statistics, which count no test event, against those of the same events before
+    each question's moment only.
     """
     columns = dataset.schema.item_columns
     names = feature_names(columns, (), "all")
     rng = np.random.default_rng(0)
-    cases = dataset.cases("test")
+    cases = dataset.cases("validation")
     if not len(cases):
-        raise InputError(f"{dataset.path} has no test cases")
+        raise InputError(f"{dataset.path} has no validation cases")
     full = ItemTimeline.open(dataset.path)
+    counted = rows_before(dict(dataset.cuts), "test_start", len(dataset.items))
     found: dict[str, list[dict[str, str]]] = {name: [] for name in names}
     changed = dict.fromkeys(names, 0)
     chosen = rng.choice(len(cases), min(cuts, len(cases)), replace=False)
@@ -141,7 +144,7 @@ def audit_dataset(dataset: Dataset, *, cuts: int = 10, candidates: int = 50) -> 
         items = rng.choice(dataset.schema.num_items, width, replace=False) + 1
         items[0] = dataset.items[row]
         with tempfile.TemporaryDirectory() as folder:
-            past = np.flatnonzero(dataset.timestamps < at[0])
+            past = np.flatnonzero(counted & (dataset.timestamps < at[0]))
             write_timelines(
                 Path(folder),
                 dataset.items[past],
