@@ -231,9 +231,7 @@ def ranking_features(  # noqa: PLR0913 - a question has seven parts
     columns_FBC = np.empty((len(features), *candidates.shape), np.float32)
     names = {feature.name for feature in features}
     counted = (
-        c
-        for c in columns
-        if c.kind not in ("text", "sentence") or f"{c.name}_overlap" in names
+        c for c in columns if c.kind not in ("text", "sentence") or f"{c.name}_overlap" in names
     )
     widest = max((column.size for column in counted), default=0)
     step = max(MAX_CELLS // max(widest, *candidates.shape[1:], 1), 1)
