@@ -119,8 +119,8 @@ def compare_datasets(before: Dataset, now: Dataset) -> Drift:
         name: (str(then[name]), str(new[name])) for name in then if then[name] != new[name]
     }
     pairs = [(name, _column(before, name), _column(now, name)) for name in ("event", "hour")]
-    pairs.append(("events a user", *(_lengths(data) for data in (before, now))))
-    pairs.append(("item_id", *(_items(data, "item_id") for data in (before, now))))
+    pairs.append(("events a user", _lengths(before), _lengths(now)))
+    pairs.append(("item_id", _items(before, "item_id"), _items(now, "item_id")))
     names = _described(before) & _described(now)
     pairs += [(f"item {n}", _items(before, n), _items(now, n)) for n in sorted(names)]
     columns = tuple(column_drift(name, *two) for name, *two in pairs)

@@ -2,7 +2,7 @@
 
 import importlib.util
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import polars as pl
 
@@ -25,7 +25,7 @@ def load_function(name: str) -> Compute:
     found = getattr(module, function, None)
     if not callable(found):
         raise InputError(f"{path} has no function {function!r}")
-    return found
+    return cast(Compute, found)
 
 
 def read_events(directory: Path) -> pl.DataFrame:
