@@ -21,7 +21,7 @@ from recsys.export.neural import StagePart
 from recsys.export.onnx import write_graph
 from recsys.models.dare import DARE, DAREConfig
 from recsys.models.interface import Column
-from serving.sources import open_graph
+from serving.graphs import open_graph
 
 CANDIDATES, FULL, ROUNDS = 500, 128, 15
 COLUMN = Column(name="category", kind="category", size=1_000)

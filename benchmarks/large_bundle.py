@@ -25,6 +25,7 @@ from recsys.export.trees import to_onnx
 from recsys.models.sasrec import SASRec, SASRecConfig
 from serving.bundle import Bundle, seal, write_bundle
 from serving.manifest import Manifest, ModelSpec, PopularitySpec, TreeRankerSpec
+from serving.parts import Parts
 from serving.recommender import Recommender
 
 DIM, MAX_LEN, CANDIDATES, TREES, LEAVES = 64, 50, 500, 300, 15
@@ -124,7 +125,7 @@ def write(out: Path, num_items: int, kind: str, *, ranker: bool = True) -> None:
             (directory / "ranker.onnx").write_bytes(trees(len(names), rng))
             spec = TreeRankerSpec(graph="ranker.onnx", features=names)
             manifest = manifest.model_copy(update={"ranker": spec})
-        Recommender(Bundle(directory, manifest, ""))
+        Recommender(Parts.load(Bundle(directory, manifest, "")))
         seal(directory, manifest)
 
 

@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 
 from features.encode import Histories, encode_histories
 from features.store import Dataset
+from serving.model_source import ModelSource
 from serving.recommender import Recommender
-from serving.sources import ModelSource
 
 K = 10
 WARM_UP = 100

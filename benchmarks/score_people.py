@@ -94,8 +94,8 @@ def bare(work: Path) -> tuple[float, int]:
     """Processor seconds of the graph alone over encoded arrays, and tokens of a document."""
     from features.life_encode import encode_documents
     from features.life_store import Lives
+    from serving.graphs import open_graph
     from serving.outcomes import BATCH_TOKENS
-    from serving.sources import open_graph
 
     data = Lives.open(work / "lives")
     size = BATCH_TOKENS // TOKENS

@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 
 from features.encode import Histories, encode_histories
 from serving.block import Block
+from serving.model_source import ModelSource
 from serving.ranker import Ranker
 from serving.recommender import Recommender
-from serving.sources import ModelSource
 from serving.topk import top_k
 
 K, LENGTH, FEATURES, WARM_UP = 10, 50, 28, 30

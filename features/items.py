@@ -15,12 +15,12 @@ from tokenizers import Tokenizer
 from features.config import FeatureConfig
 from features.errors import InputError
 from features.layout import DatasetSchema, ItemColumn, Kind
-from features.schema import Items
 from features.sentences import sentence_column
 from features.text import encode_texts, fit_tokenizer, load_tokenizer, padding_offset
 from features.vocabulary import FIRST_VALUE, encode_values, fit_values
 
-ITEM = Items.item_id.name
+ITEM = "item_id"
+"""As `features.schema.Items` has it; serving, which has no schemas, imports this file too."""
 PATH_SEPARATOR = " > "
 """Between the levels in the name of a path's value."""
 
@@ -220,8 +220,13 @@ def path_levels(
     """
     deepest = paths.head(num_fitted).list.len().max()
     for level in range(1, min(max(int(deepest or 0), 1), max_levels) + 1):  # pyright: ignore[reportArgumentType]
-        prefix = paths.list.head(level).list.join(PATH_SEPARATOR)
-        yield level, pl.select(pl.when(paths.list.len() >= level).then(prefix)).to_series()
+        yield level, path_prefix(paths, level)
+
+
+def path_prefix(paths: pl.Series, level: int) -> pl.Series:
+    """The part of each path down to a level, from 1, as one text; null where it is shorter."""
+    prefix = paths.list.head(level).list.join(PATH_SEPARATOR)
+    return pl.select(pl.when(paths.list.len() >= level).then(prefix)).to_series()
 
 
 def fit_edges(numbers: NDArray[np.float32], buckets: int) -> tuple[float, ...]:

@@ -117,6 +117,22 @@ class ItemTimeline:
         starts = np.append(np.searchsorted(key, _keys(items, np.array(NEVER))), len(key))
         return cls(key, columns["total"], columns["first_day"], starts)
 
+    def with_items(self, count: int) -> "ItemTimeline":
+        """The same, with `count` further items, which have no events."""
+        num_ids = int(self.key[-1] >> 32) + 1
+        before = _keys(np.arange(num_ids, num_ids + count), np.array(NEVER))
+        never = np.full(count, NEVER, np.int32)
+        return ItemTimeline(
+            np.concatenate([self.key, before]),
+            np.pad(self.total, (0, count)),
+            np.concatenate([self.first_day, never]),
+        )
+
+    def write(self, directory: Path) -> None:
+        """Write the file that `open` reads."""
+        columns = {"key": self.key, "total": self.total, "first_day": self.first_day}
+        write_table(directory / ITEM_TIMELINE, columns)
+
     def known_day(self, at: Ints) -> NDArray[np.int64]:
         """The first day that may not be counted for a question at `at` (microseconds).
 

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from features.encode import Histories, encode_histories
 from serving.block import Block
-from serving.sources import ModelSource, NeighbourSource, Source
+from serving.model_source import ModelSource
+from serving.sources import NeighbourSource, Source
 from serving.topk import Floats, Ints
 
 ORDERS = 8

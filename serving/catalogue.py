@@ -10,7 +10,7 @@ import polars as pl
 
 from features.errors import InputError
 from features.layout import CATALOGUE, DatasetSchema, vocabulary_file
-from features.store import read_table
+from features.store import read_table, write_table
 from serving.errors import BundleError, RequestError
 from serving.topk import Ints
 
@@ -38,7 +38,9 @@ class Catalogue:
         self.raw_series = pl.Series("item_id", self.raw_ids)
         """By dense id; element 0 is padding."""
         self.dense = {raw: item for item, raw in enumerate(raw_ids, 1)}
-        self._columns = columns
+        self.columns = columns
+        """Row i belongs to dense id i + 1."""
+        self._schema = schema
         self._title = schema.title_column
         self._shown: dict[int, Shown] = {}
         self._table = _lookup_table(raw_ids) if self.raw_type is int else None
@@ -62,13 +64,23 @@ class Catalogue:
         """Of every item, by dense id from 1; None for one without."""
         if self._title is None:
             return [None] * self.num_items
-        return self._columns[self._title].cast(pl.String).to_list()
+        return self.columns[self._title].cast(pl.String).to_list()
+
+    def with_items(self, raw_ids: Sequence[RawId], columns: pl.DataFrame) -> "Catalogue":
+        """A catalogue that also holds these items, behind its own; this one stays as it is."""
+        both = pl.concat([self.columns, columns])
+        return Catalogue(self._schema, [*self.raw_ids[1:], *raw_ids], both)
+
+    def write(self, directory: Path) -> None:
+        """Write vocabulary and catalogue."""
+        write_table(directory / vocabulary_file("item"), {"id": self.columns["item_id"].to_arrow()})
+        self.columns.write_parquet(directory / CATALOGUE)
 
     def show(self, item: int) -> "Shown":
         """What an answer says of a dense id. Kept once asked for: few items are, and often."""
         shown = self._shown.get(item)
         if shown is None:
-            columns = self._columns.row(item - 1, named=True)
+            columns = self.columns.row(item - 1, named=True)
             title = columns.get(self._title) if self._title else None
             text = None if title is None else str(title)
             shown = Shown(self.raw_ids[item], text, MappingProxyType(columns))

@@ -19,6 +19,7 @@ from serving.arrange import Arrangement, Diversity, Explorer, Fresh, Limit
 from serving.catalogue import Catalogue
 from serving.errors import RequestError
 from serving.explore import EpsilonGreedy, ThompsonDraws
+from serving.model_source import ModelSource
 from serving.policy import FOREVER, Cap, Policy, Window
 from serving.policy_spec import (
     MMR,
@@ -34,7 +35,7 @@ from serving.policy_spec import (
 )
 from serving.popularity import PopularitySource
 from serving.similarity import Similarity, ValueSimilarity, VectorSimilarity
-from serving.sources import ModelSource, Source
+from serving.sources import Source
 from serving.topk import Ints
 
 HOUR = 3_600_000_000
@@ -62,14 +63,15 @@ class PolicyCompiler:
         self._codes = {name: code for code, name in enumerate(schema.event_types, 1)}
         self._item_table, self._sources = item_table, sources
         self._vocabularies: dict[str, dict[RawId, int]] = {}
-        self._retired = np.zeros(0, np.int64)
+        self.retired: Ints = np.zeros(0, np.int64)
+        """Dense ids that no policy permits."""
         self._made: OrderedDict[PolicySpec, Policy] = OrderedDict()
         self._lock = threading.Lock()
 
     def without(self, items: Ints) -> "PolicyCompiler":
         """A compiler whose policies never permit these dense ids either."""
         narrower = copy.copy(self)
-        narrower._retired = np.union1d(self._retired, items)
+        narrower.retired = np.union1d(self.retired, items)
         narrower._made, narrower._lock = OrderedDict(), threading.Lock()
         return narrower
 
@@ -107,9 +109,9 @@ class PolicyCompiler:
         )
 
     def _denied(self, spec: PolicySpec) -> Ints | None:
-        if not spec.deny and not len(self._retired):
+        if not spec.deny and not len(self.retired):
             return None
-        return np.concatenate([self._catalogue.find_all(spec.deny), self._retired])
+        return np.concatenate([self._catalogue.find_all(spec.deny), self.retired])
 
     def _blocked_by(self, rule: Rule) -> NDArray[np.bool_]:
         if isinstance(rule, ValueRule):

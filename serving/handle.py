@@ -20,6 +20,7 @@ from serving.bundle import refuse_blind_index
 from serving.canary import available_memory, try_bundle
 from serving.catalogue import RawId
 from serving.errors import BundleError, ServingError
+from serving.parts import Parts
 from serving.recommender import Recommender
 from serving.registry import Registry, Release
 from serving.signature import PublicKey
@@ -186,7 +187,7 @@ def _load(
         if canary:
             _refuse_too_large(release.version, try_bundle(bundle.path).peak_bytes)
         refuse_blind_index(bundle)
-        recommender = Recommender(bundle, threads=threads)
+        recommender = Recommender(Parts.load(bundle), threads=threads)
         recommender.check_golden()  # warms what is allocated at the first answer
     except BaseException:
         os.close(hold)

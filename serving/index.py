@@ -3,6 +3,7 @@
 Shape suffixes: B queries, V dense item ids with padding, D width, K results.
 """
 
+import copy
 from typing import Protocol
 
 import faiss
@@ -111,6 +112,17 @@ class ApproximateIndex:
         for start in range(1, count + 1, ADD_CHUNK):
             self._index.add(vectors_VD[start : start + ADD_CHUNK].astype(np.float32))
 
+    def with_vectors(self, vectors_VD: NDArray[np.float16]) -> "ApproximateIndex":
+        """The index of `vectors_VD`, whose first rows are those of this one; not trained again."""
+        known = self._index.ntotal + 1
+        extended = copy.copy(self)
+        extended._vectors_VD = vectors_VD
+        extended._index = faiss.clone_index(self._index)
+        if isinstance(extended._index, faiss.IndexRefine):
+            extended._index.k_factor = REFINE_FACTOR
+        extended._index.add(vectors_VD[known:].astype(np.float32))
+        return extended
+
     def search(self, queries_BD: Floats, block: Block, policy: Policy, k: int) -> Proposals:
         """The k best permitted items that the index finds; exact where few items are permitted
         or most of the catalogue is asked for.
@@ -151,3 +163,10 @@ def build_index(vectors_VD: NDArray[np.floating], *, batches: bool = False) -> V
     if len(vectors_VD) <= EXACT_BELOW:
         return ExactIndex(vectors_VD)
     return BlockedIndex(vectors_VD) if batches else ApproximateIndex(vectors_VD)
+
+
+def extend_index(index: VectorIndex, vectors_VD: NDArray[np.float16]) -> VectorIndex:
+    """The index of `vectors_VD`, whose first rows are those of `index`; that stays as it is."""
+    if isinstance(index, ApproximateIndex):
+        return index.with_vectors(vectors_VD)
+    return build_index(vectors_VD, batches=isinstance(index, BlockedIndex))

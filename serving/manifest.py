@@ -42,6 +42,15 @@ class ModelSpec(Strict):
     dim: int
     candidates: int
     """Items proposed for the ranker to choose from."""
+    item_encoder: str = ""
+    """Graph from attributes to the item's vector, (n, D) float32; empty for a model that knows
+    items by id only, and to which none can be added."""
+    item_inputs: tuple[str, ...] = ()
+    """Names of item attributes, in the order of that graph."""
+
+    def graphs(self) -> set[str]:
+        """Its ONNX files."""
+        return {self.encoder, self.item_encoder} - {""}
 
 
 class NeighbourSpec(Strict):
@@ -154,6 +163,15 @@ class Parity(Strict):
     """Greatest absolute value in the torch output."""
 
 
+class ItemParity(Strict):
+    """Greatest difference of onnxruntime from torch over one batch of items."""
+
+    items: int
+    max_abs_difference: float
+    scale: float
+    """Greatest absolute value in the torch output."""
+
+
 class IndexRecall(Strict):
     """Share of the exact top k that the index finds, on held-out histories."""
 
@@ -218,6 +236,8 @@ class Manifest(Strict):
     ranker_run: str = ""
     """The same of the neural ranker, where there is one."""
     num_items: int
+    parent: str = ""
+    """sha256 of the manifest of the bundle that this one adds items to; empty for an export."""
     sources: tuple[SourceSpec, ...]
     """In order of priority: an item proposed twice belongs to the first."""
     ranker: RankerSpec | None = None
@@ -227,6 +247,8 @@ class Manifest(Strict):
     parity: tuple[Parity, ...] = ()
     ranker_parity: tuple[Parity, ...] = ()
     """Of the neural ranker, with its item tensors as stored."""
+    item_parity: tuple[ItemParity, ...] = ()
+    """Of the item encoder, where there is one."""
     index_recall: tuple[IndexRecall, ...] = ()
     golden: tuple[Golden, ...] = ()
     config: dict[str, Any]
@@ -246,7 +268,7 @@ class Manifest(Strict):
         for spec in self.sources:
             match spec:
                 case ModelSpec():
-                    names |= {spec.encoder, spec.vectors}
+                    names |= {*spec.graphs(), spec.vectors}
                 case NeighbourSpec():
                     names |= {spec.indptr, spec.indices, spec.scores}
                 case PopularitySpec():

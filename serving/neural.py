@@ -10,6 +10,7 @@ L positions, C candidates, T tasks.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
 import numpy as np
@@ -20,9 +21,10 @@ from features.encode import BEHAVIOUR_MARK, Histories, encode_histories
 from serving.block import Block
 from serving.bundle import Bundle
 from serving.candidates import Candidates
-from serving.errors import BundleError
+from serving.errors import BundleError, RequestError
+from serving.graphs import open_graph
 from serving.manifest import GraphSpec, ItemTensorSpec, NeuralRankerSpec
-from serving.sources import open_graph
+from serving.new_items import NewItems
 from serving.topk import NOTHING, Floats, Ints
 
 OWN = "own."
@@ -198,6 +200,16 @@ class NeuralRanker:
             return log_odds_BCT[..., 0]
         log_probability = -np.logaddexp(0, -log_odds_BCT.astype(np.float64))
         return (log_probability @ self._weights).astype(np.float32)
+
+    def with_items(self, new: NewItems, item_table: Mapping[str, NDArray]) -> "NeuralRanker":
+        """Refused with a RequestError: its item tensors are those of the items it was made with."""
+        raise RequestError(
+            f"the neural ranker of this bundle knows nothing of the {len(new)} new items: export "
+            f"without it, or with them in the log"
+        )
+
+    def write(self, directory: Path) -> None:
+        """Nothing changes, as items cannot be added."""
 
 
 def _widen(array: NDArray, width: int) -> NDArray:

@@ -21,8 +21,8 @@ from features.life_layout import LIFE, LifeSchema
 from serving.bundle import Bundle, open_bundle
 from serving.calibration import calibrate
 from serving.errors import BundleError
+from serving.graphs import open_graph
 from serving.life_requests import LifeReader
-from serving.sources import open_graph
 
 BATCH_TOKENS = 16_384
 """Tokens, padding included, that a thread works on at once."""

@@ -15,10 +15,11 @@ from features.encode import Histories
 from serving.block import NO_CONTEXT, Block, Context
 from serving.candidates import Candidates, unite
 from serving.deadline import Costs, Deadline
+from serving.model_source import ModelSource
 from serving.policy import Policy
 from serving.ranked import Ranked, chain, of_source
 from serving.ranker import SecondStage
-from serving.sources import ModelSource, Source
+from serving.sources import Source
 from serving.topk import NOTHING, Floats, Ints
 
 BLOCK_ROWS = 256

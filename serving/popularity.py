@@ -3,6 +3,7 @@
 Shape suffixes: B histories, S segments, V dense item ids with padding, M entries of a list.
 """
 
+from pathlib import Path
 from typing import Self
 
 import numpy as np
@@ -12,6 +13,7 @@ from serving.bundle import Bundle
 from serving.candidates import Proposals, most_similar
 from serving.errors import BundleError
 from serving.manifest import PopularitySpec
+from serving.new_items import NewItems
 from serving.policy import Policy
 from serving.topk import NOTHING, Floats, Ints, compress
 
@@ -26,6 +28,7 @@ class PopularitySource:
         self, spec: PopularitySpec, scores_V: Floats, segment_scores: Floats | None = None
     ) -> None:
         self.name, self.candidates = spec.name, spec.candidates
+        self._spec = spec
         self.segments = {name: number for number, name in enumerate(spec.segments)}
         self.scores_V = scores_V
         self._segment_scores = segment_scores
@@ -83,6 +86,19 @@ class PopularitySource:
         """The most popular others."""
         scores_V = np.array(self.scores_V, np.float32)[None]
         return most_similar(scores_V, item, policy, k)
+
+    def with_items(self, new: NewItems) -> "PopularitySource":
+        """New items have no events, and come last."""
+        of_segments = self._segment_scores
+        if of_segments is not None:
+            of_segments = np.pad(of_segments, ((0, 0), (0, len(new))))
+        return PopularitySource(self._spec, np.pad(self.scores_V, (0, len(new))), of_segments)
+
+    def write(self, directory: Path) -> None:
+        """Write the scores."""
+        np.save(directory / self._spec.scores, self.scores_V)
+        if self._segment_scores is not None:
+            np.save(directory / self._spec.segment_scores, self._segment_scores)
 
 
 def _ordered(scores_V: Floats) -> tuple[Ints, Floats]:

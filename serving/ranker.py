@@ -5,6 +5,7 @@ Shape suffixes: B histories, C candidates, F features.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -18,9 +19,10 @@ from serving.block import Block
 from serving.bundle import Bundle
 from serving.candidates import Candidates
 from serving.errors import BundleError
+from serving.graphs import open_graph
 from serving.manifest import NeuralRankerSpec, RankerSpec, TreeRankerSpec
 from serving.neural import NeuralRanker
-from serving.sources import open_graph
+from serving.new_items import NewItems
 from serving.topk import NOTHING, Floats, Ints
 
 NEURAL = "neural"
@@ -40,6 +42,14 @@ class SecondStage(Protocol):
 
     def score_part(self, prepared: Any, items_BC: Ints, part: slice) -> Floats:
         """As `score`, for some columns of the candidates."""
+        ...
+
+    def with_items(self, new: NewItems, item_table: Mapping[str, NDArray]) -> "SecondStage":
+        """The same over the table that also holds new items; raises RequestError if it cannot."""
+        ...
+
+    def write(self, directory: Path) -> None:
+        """Write what `with_items` changes."""
         ...
 
 
@@ -103,6 +113,16 @@ class Ranker:
         neural = spec.neural and NeuralRanker.load(bundle, spec.neural, item_table)
         timeline = ItemTimeline.open(bundle.path).delayed(spec.label_delay_days)
         return cls(graph, timeline, item_table, columns, spec.features, neural)
+
+    def with_items(self, new: NewItems, item_table: Mapping[str, NDArray]) -> "Ranker":
+        """The same ranker over the table that also holds new items, which have no events yet."""
+        neural = self.neural and self.neural.with_items(new, item_table)
+        timeline = self._timeline.with_items(len(new))
+        return Ranker(self.graph, timeline, item_table, self._columns, neural)
+
+    def write(self, directory: Path) -> None:
+        """Write what `with_items` changes."""
+        self._timeline.write(directory)
 
     def score(self, block: Block, candidates: Candidates) -> Floats:
         """(B, C) float32, higher is better; -inf for padding and where a score is not finite."""

@@ -14,25 +14,22 @@ import numpy as np
 import polars as pl
 
 from features.encode import Histories
-from features.errors import InputError
-from features.layout import ITEMS, DatasetSchema
-from features.store import read_table, to_arrays
 from serving.answers import AnswerWriter, Recommendation, Recommendations
 from serving.block import NO_CONTEXT, Block, Context
-from serving.bundle import MIN_RECALL, Bundle, open_bundle, refuse_blind_index
+from serving.bundle import MIN_RECALL, open_bundle, refuse_blind_index
 from serving.candidates import Candidates
-from serving.catalogue import Catalogue, RawId
+from serving.catalogue import RawId
 from serving.compile_policy import PolicyCompiler
 from serving.errors import BundleError, RequestError
 from serving.explain import Explained, Explainer
 from serving.manifest import TreeRankerSpec
+from serving.new_items import ItemRows
 from serving.options import NO_OPTIONS, ContextReader, Options
+from serving.parts import Parts
 from serving.pipeline import Pipeline
 from serving.policy import Policy
 from serving.ranked import Ranked, of_source
-from serving.ranker import load_ranker
 from serving.requests import History, Moment, RequestReader, microseconds
-from serving.sources import load_source
 from serving.topk import Ints
 
 __all__ = ["Ranked", "Recommendation", "Recommendations", "Recommender"]
@@ -45,45 +42,24 @@ class Recommender:
     reference: a bundle that does not load leaves the old one serving.
     """
 
-    def __init__(self, bundle: Bundle, *, threads: int = 1, batches: bool = False) -> None:
-        """From files that are known to be whole; everyone but the export uses `load`."""
-        directory, manifest = bundle.path, bundle.manifest
-        if manifest.outcomes is not None:
-            raise BundleError(
-                f"{directory} predicts outcomes of persons and recommends nothing: load it with "
-                f"serving.outcomes.OutcomePredictor"
-            )
-        try:
-            schema = DatasetSchema.read(directory)
-            item_table = to_arrays(read_table(directory / ITEMS))
-            catalogue = Catalogue.load(directory, schema)
-        except InputError as error:
-            raise BundleError(str(error)) from error
-        if schema.num_items != manifest.num_items:
-            raise BundleError(
-                f"{directory} has {schema.num_items} items in its schema and "
-                f"{manifest.num_items} in its manifest: export it again"
-            )
-        columns = schema.item_columns
-        ranker = manifest.ranker and load_ranker(bundle, manifest.ranker, item_table, columns)
-        sources = [
-            load_source(bundle, spec, item_table, batches=batches) for spec in manifest.sources
-        ]
+    def __init__(self, parts: Parts, *, threads: int = 1) -> None:
+        """From parts that are known to be whole; everyone but the export uses `load`."""
+        schema, catalogue, sources = parts.schema, parts.catalogue, parts.sources
         codes = {name: code for code, name in enumerate(schema.event_types, 1)}
         default = next((codes[name] for name in schema.target_events), 1)
-        self.manifest, self.schema, self.item_table = manifest, schema, item_table
-        self.bundle_version, self.bundle_sha256 = bundle.version, bundle.sha256
+        self.manifest, self.schema, self.item_table = parts.manifest, schema, parts.item_table
+        self.bundle_version, self.bundle_sha256 = parts.version, parts.sha256
         self.num_items = schema.num_items
-        self._catalogue = catalogue
+        self._parts, self._catalogue = parts, catalogue
         self.reader = RequestReader(catalogue, codes, default, schema.cutoff)
-        self._pipeline = Pipeline(sources, ranker, self.num_items, threads)
-        self._writer = AnswerWriter(catalogue, self.source_names, bundle.version)
+        self._pipeline = Pipeline(sources, parts.ranker, self.num_items, threads)
+        self._writer = AnswerWriter(catalogue, self.source_names, parts.version)
         self._context = ContextReader(catalogue, sources)
-        self._compiler = PolicyCompiler(directory, schema, catalogue, item_table, sources)
+        self._compiler = PolicyCompiler(parts.path, schema, catalogue, parts.item_table, sources)
         try:
-            self.policy = self._compiler.compile(manifest.policy)
+            self.policy = self._compiler.compile(parts.manifest.policy)
         except RequestError as error:
-            raise BundleError(f"the policy of {directory} does not fit it: {error}") from error
+            raise BundleError(f"the policy of {parts.path} does not fit it: {error}") from error
 
     @classmethod
     def load(
@@ -102,7 +78,7 @@ class Recommender:
         """
         bundle = open_bundle(path)
         refuse_blind_index(bundle, min_recall)
-        return cls(bundle, threads=threads, batches=batches)
+        return cls(Parts.load(bundle, batches=batches), threads=threads)
 
     @property
     def source_names(self) -> tuple[str, ...]:
@@ -213,6 +189,19 @@ class Recommender:
         policy = self.policy.as_of(self.schema.cutoff if at is None else microseconds(at))
         found = self._pipeline.sources[0].similar(item, policy, self._width(k))
         return self._writer.one(of_source(found, 0), (), 0)
+
+    def add_items(self, rows: ItemRows) -> Self:
+        """A recommender that also recommends new items, without training; this one stays as it is.
+
+        rows: `item_id` and the columns that the dataset encodes, as a frame or as mappings, null
+        where something is not known; other columns are ignored. The two share what did not change.
+        `serving.extend` writes a bundle of the result. Raises RequestError for rows that do not fit
+        and for models that know items by id only.
+        """
+        larger = type(self)(self._parts.with_items(rows), threads=self._pipeline.threads)
+        larger._compiler = larger._compiler.without(self._compiler.retired)
+        larger.policy = larger._compiler.compile(larger.manifest.policy)
+        return larger
 
     def retire_items(self, raw_item_ids: Iterable[RawId]) -> Self:
         """A recommender that never answers with these items, sharing all else with this one.

@@ -1,33 +1,25 @@
-"""Where candidates come from: a neural model, item neighbours, popularity.
+"""Where candidates come from. Here item neighbours; `model_source` and `popularity` are others.
 
 A source proposes permitted items only, best first, ties by item id, and nothing for a history it
 has no opinion about. Shape suffixes: B histories, V dense item ids with padding, D width,
 E events, N votes, M padded list.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol, Self
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
-from features.encode import Histories, encode_histories
 from serving.block import Block
 from serving.bundle import Bundle
 from serving.candidates import Proposals, most_similar
 from serving.errors import BundleError
-from serving.index import VectorIndex, build_index
-from serving.manifest import ModelSpec, NeighbourSpec, PopularitySpec, SourceSpec
+from serving.manifest import NeighbourSpec
+from serving.new_items import NewItems
 from serving.policy import Policy
-from serving.popularity import PopularitySource
 from serving.topk import NOTHING, Floats, Ints, top_k
 
-ENCODE_TOKENS = 8_192
-"""Events per run of the encoder: bounds the memory that onnxruntime keeps."""
-SIMILAR_CHUNK = 65_536
-"""Items compared at once."""
 DENSE_VOTES = 1 << 22
 """Cells up to which neighbours' votes are summed in a dense table."""
 
@@ -47,103 +39,16 @@ class Source(Protocol):
         """The k items most like a dense id, (1, k), for somebody without a history."""
         ...
 
+    def with_items(self, new: NewItems) -> Self:
+        """The same source, which also knows new items; this one stays as it is.
 
-def open_graph(path: Path) -> ort.InferenceSession:
-    """An ONNX graph on one thread: the callers are the parallelism. Raises BundleError."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3
-    try:  # from bytes: a graph that refers to other files is refused
-        return ort.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime raises undocumented types
-        raise BundleError(f"{path} cannot be opened: {error}") from error
+        Raises RequestError where it can know none but those it was trained on.
+        """
+        ...
 
-
-class ModelSource:
-    """A history becomes a vector; items are found by inner product."""
-
-    def __init__(
-        self,
-        spec: ModelSpec,
-        graph: ort.InferenceSession,
-        vectors_VD: NDArray[np.float16],
-        item_table: Mapping[str, NDArray],
-        *,
-        batches: bool = False,
-    ) -> None:
-        self.name, self.candidates = spec.name, spec.candidates
-        self.inputs, self.max_len, self.dim = spec.inputs, spec.max_len, spec.dim
-        self.graph = graph
-        self._outputs = [node.name for node in graph.get_outputs()]
-        self._item_table = item_table
-        self.vectors_VD = vectors_VD
-        self.index: VectorIndex = build_index(vectors_VD, batches=batches)
-
-    @classmethod
-    def load(
-        cls,
-        bundle: Bundle,
-        spec: ModelSpec,
-        item_table: Mapping[str, NDArray],
-        *,
-        batches: bool = False,
-    ) -> Self:
-        """Open the graph and index the vectors; raises BundleError where they do not fit."""
-        graph = open_graph(bundle.path / spec.encoder)
-        shape = (bundle.manifest.num_items + 1, spec.dim)
-        vectors_VD = bundle.array(spec.vectors, shape, np.float16)
-        if not np.isfinite(vectors_VD).all():
-            raise BundleError(f"{bundle.path / spec.vectors} holds values that are not finite")
-        names = tuple(node.name for node in graph.get_inputs())
-        if names != spec.inputs:
-            raise BundleError(
-                f"{bundle.path / spec.encoder} takes {names}, the manifest says {spec.inputs}"
-            )
-        return cls(spec, graph, vectors_VD, item_table, batches=batches)
-
-    def encode(self, histories: Histories) -> Floats:
-        """History vectors, (B, D) float32."""
-        if len(histories) == 1:
-            return self._run(histories)
-        step = max(ENCODE_TOKENS // max(min(int(histories.lengths.max()), self.max_len), 1), 1)
-        return np.concatenate(
-            [
-                self._run(histories.take(slice(start, start + step)))
-                for start in range(0, len(histories), step)
-            ]
-        )
-
-    def _run(self, histories: Histories) -> Floats:
-        encoded = encode_histories(histories, self.inputs, self.max_len, self._item_table)
-        output = self.graph.run(self._outputs, encoded)[0]
-        assert isinstance(output, np.ndarray)
-        return output
-
-    def propose(self, block: Block, policy: Policy, k: int) -> Proposals:
-        """Nothing for an empty history, or where the vector is not finite."""
-        queries_BD = self.encode(block.histories)
-        silent_B = block.histories.ends == block.histories.starts
-        silent_B |= ~np.isfinite(queries_BD.sum(axis=1))
-        if not silent_B.any():
-            return self.index.search(queries_BD, block, policy, k)
-        queries_BD = np.where(silent_B[:, None], np.float32(0), queries_BD)
-        found = self.index.search(queries_BD, block, policy, k)
-        found.items[silent_B], found.scores[silent_B] = 0, NOTHING
-        return found
-
-    def similar(self, item: int, policy: Policy, k: int) -> Proposals:
-        """By cosine of the item vectors."""
-        query_D = self.vectors_VD[item].astype(np.float32)
-        cosine_V = np.zeros(len(self.vectors_VD), np.float32)
-        for start in range(0, len(cosine_V), SIMILAR_CHUNK):
-            chunk_VD = self.vectors_VD[start : start + SIMILAR_CHUNK].astype(np.float32)
-            length_V = np.sqrt(np.einsum("vd,vd->v", chunk_VD, chunk_VD))
-            length_V[length_V == 0] = 1
-            cosine_V[start : start + SIMILAR_CHUNK] = chunk_VD @ query_D / length_V
-        cosine_V /= max(float(np.linalg.norm(query_D)), 1e-12)
-        return most_similar(cosine_V[None], item, policy, k)
+    def write(self, directory: Path) -> None:
+        """Write the files of a bundle that `with_items` changes."""
+        ...
 
 
 class NeighbourSource:
@@ -153,6 +58,7 @@ class NeighbourSource:
         self, spec: NeighbourSpec, indptr: Ints, indices: NDArray[np.int32], scores: Floats
     ) -> None:
         self.name, self.candidates = spec.name, spec.candidates
+        self._spec = spec
         self._indptr, self._indices, self._scores = indptr, indices, scores
 
     @classmethod
@@ -216,15 +122,11 @@ class NeighbourSource:
         scores_V[0, self._indices[rows]] = self._scores[rows]
         return most_similar(scores_V, item, policy, k)
 
+    def with_items(self, new: NewItems) -> "NeighbourSource":
+        """New items have no neighbours and are nobody's."""
+        indptr = np.pad(self._indptr, (0, len(new)), mode="edge")
+        return NeighbourSource(self._spec, indptr, self._indices, self._scores)
 
-def load_source(
-    bundle: Bundle, spec: SourceSpec, item_table: Mapping[str, NDArray], *, batches: bool = False
-) -> Source:
-    """The source that a line of the manifest describes; raises BundleError."""
-    match spec:
-        case ModelSpec():
-            return ModelSource.load(bundle, spec, item_table, batches=batches)
-        case NeighbourSpec():
-            return NeighbourSource.load(bundle, spec)
-        case PopularitySpec():
-            return PopularitySource.load(bundle, spec)
+    def write(self, directory: Path) -> None:
+        """Write the row ends of the matrix."""
+        np.save(directory / self._spec.indptr, self._indptr)

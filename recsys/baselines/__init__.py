@@ -7,6 +7,7 @@ from recsys.baselines.ials import IALS
 from recsys.baselines.interface import Baseline, Interactions, history_matrix
 from recsys.baselines.item_knn import ItemKNN
 from recsys.baselines.popularity import Popularity, RecentPopularity
+from recsys.baselines.session_knn import SessionKNN
 
 BASELINES: Mapping[str, type[Baseline]] = {
     "popularity": Popularity,
@@ -14,6 +15,7 @@ BASELINES: Mapping[str, type[Baseline]] = {
     "item_knn": ItemKNN,
     "ials": IALS,
     "ease": EASE,
+    "session_knn": SessionKNN,
 }
 """`BASELINES[name].fit(interactions)` uses the default options of the class."""
 

@@ -78,3 +78,22 @@ def evaluate(
             bundle, dataset, out, settings, split=split, users=users, user_columns=by or (), run=run
         )
     typer.echo(f"report  {out / 'report.html'}")
+
+
+@app.command()
+def collisions(
+    dataset: Annotated[Path, typer.Argument(help="A dataset directory.")],
+    column: Annotated[
+        list[str] | None,
+        typer.Option(help="An encoded item column; repeat it. By default all but texts' own."),
+    ] = None,
+    k: Annotated[int, typer.Option("-k", "--k", min=1, help="Length of the lists.")] = 20,
+    split: Annotated[
+        Literal["test", "validation"], typer.Option(help="Whose targets the bound is for.")
+    ] = "test",
+) -> None:
+    """Count items that no model of attributes can tell apart, and bound what it can reach."""
+    from recsys.collisions import collision_report
+
+    for line in collision_report(dataset, column or [], k, split):
+        typer.echo(line)

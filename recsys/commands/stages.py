@@ -1,11 +1,11 @@
-"""Verbs that make one stage directory from another: data, features, train, export, run, demo."""
+"""Verbs that make one directory from another, a stage each, or all of them (run, demo)."""
 
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from recsys.commands.arguments import Config, Dataset, Out
+from recsys.commands.arguments import Bundle, Config, Dataset, Out
 
 app = typer.Typer()
 
@@ -82,6 +82,26 @@ def export(
 
     export_stage(read_config(config), run, dataset, out)
     typer.echo(f"bundle  {out}")
+
+
+@app.command("add-items")
+def add_items(
+    bundle: Bundle,
+    items: Annotated[
+        Path,
+        typer.Argument(
+            help="Parquet of new items: item_id and the columns that the bundle's model reads."
+        ),
+    ],
+    out: Out,
+) -> None:
+    """Write another bundle that also recommends new items, without training."""
+    from serving.extend import add_items as extend
+
+    extended = extend(bundle, items, out)
+    typer.echo(f"bundle  {out}  ({extended.added:,} items added, now {extended.num_items:,})")
+    if extended.ignored:
+        typer.echo(f"columns not used: {', '.join(extended.ignored)}")
 
 
 @app.command()

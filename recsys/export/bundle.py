@@ -28,16 +28,17 @@ from recsys.baselines.interface import Interactions
 from recsys.baselines.item_knn import ItemKNN
 from recsys.baselines.popularity import Popularity, RecentPopularity
 from recsys.export.config import ExportConfig
-from recsys.export.golden import answer_golden
 from recsys.export.second_stage import UNSEALED, add_ranker, check_ranker_run
 from recsys.export.segments import segment_scores
 from serving.bundle import FILE_NAME, Bundle, seal, write_bundle
+from serving.golden import answer_golden
 from serving.manifest import (
     Manifest,
     NeighbourSpec,
     PopularitySpec,
     SourceSpec,
 )
+from serving.parts import Parts
 from serving.recommender import Recommender
 
 if TYPE_CHECKING:
@@ -84,11 +85,12 @@ def export(
             sources=tuple(specs),
             policy=config.policy,
             parity=model.parity if model else (),
+            item_parity=model.item_parity if model else (),
             config=_plain(asdict(config)),
             versions=_versions(config, with_model=model is not None or ranker_run is not None),
         )
         manifest = add_ranker(directory, manifest, data, config, ranker_run)
-        recommender = Recommender(Bundle(directory, manifest, UNSEALED))
+        recommender = Recommender(Parts.load(Bundle(directory, manifest, UNSEALED)))
         recall = model.measure_recall(recommender, data) if model else ()
         golden = answer_golden(recommender, config.golden_requests)
         update: dict[str, Any] = {"index_recall": recall, "golden": golden}

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from features.encode import Histories
 from serving.block import Block
 from serving.manifest import IndexRecall
+from serving.model_source import ModelSource
 from serving.policy import Policy
-from serving.sources import ModelSource
 from serving.topk import top_k
 
 QUERIES = 500

@@ -10,13 +10,15 @@ from numpy.typing import NDArray
 from features.errors import InputError
 from features.store import Dataset
 from recsys.export.index import measure_recall
+from recsys.export.item_encoder import export_item_encoder, measure_item_parity
 from recsys.export.onnx import export_encoder, measure_parity
 from recsys.models.interface import ItemBatch, Retriever
 from recsys.training.run import load_retriever
 from serving.errors import BundleError
-from serving.manifest import IndexRecall, ModelSpec, Parity
+from serving.item_encoder import ItemEncoder
+from serving.manifest import IndexRecall, ItemParity, ModelSpec, Parity
+from serving.model_source import VECTOR, VECTOR_INPUT, ModelSource
 from serving.recommender import Recommender
-from serving.sources import ModelSource
 
 ITEM_CHUNK = 16_384
 """Items encoded at once."""
@@ -29,6 +31,7 @@ class ExportedModel:
 
     spec: ModelSpec
     parity: tuple[Parity, ...]
+    item_parity: tuple[ItemParity, ...]
     vectors: NDArray[np.float32]
     """(N + 1, D), the item vectors before they were rounded to half precision."""
 
@@ -44,6 +47,7 @@ class ExportedModel:
 def export_model(run: Path, data: Dataset, candidates: int, directory: Path) -> ExportedModel:
     """Write graph and vectors; raises BundleError where onnxruntime's numbers are not torch's."""
     model, name = load_retriever(run)
+    reads_attributes = bool(model.item_inputs)
     spec = ModelSpec(
         name="model",
         model=name,
@@ -53,9 +57,19 @@ def export_model(run: Path, data: Dataset, candidates: int, directory: Path) -> 
         max_len=model.max_len,
         dim=model.dim,
         candidates=candidates,
+        item_encoder="model.items.onnx" if reads_attributes else "",
+        item_inputs=tuple(model.item_inputs),
     )
     num_items = data.schema.num_items
-    vectors_VD = encode_all_items(model, data)
+    item_parity: tuple[ItemParity, ...] = ()
+    if reads_attributes:
+        graph = directory / spec.item_encoder
+        _check_columns(model, data)
+        export_item_encoder(model, data.item_table, graph)
+        item_parity = measure_item_parity(model, data.item_table, graph)
+        vectors_VD = encode_by_graph(graph, spec, data)
+    else:
+        vectors_VD = encode_all_items(model, data)
     half_VD = vectors_VD.astype(np.float16)
     if not np.isfinite(half_VD).all():
         raise BundleError(
@@ -64,22 +78,36 @@ def export_model(run: Path, data: Dataset, candidates: int, directory: Path) -> 
         )
     np.save(directory / spec.vectors, half_VD)
     path = directory / spec.encoder
-    export_encoder(model, data.item_table, num_items, path)
-    return ExportedModel(spec, measure_parity(model, data.item_table, num_items, path), vectors_VD)
+    table = {**data.item_table, VECTOR: half_VD.astype(np.float32)}
+    export_encoder(model, table, num_items, path)
+    parity = measure_parity(model, table, num_items, path)
+    return ExportedModel(spec, parity, item_parity, vectors_VD)
+
+
+def _check_columns(model: Retriever, data: Dataset) -> None:
+    if missing := sorted(set(model.item_inputs) - data.item_table.keys()):
+        raise InputError(f"the model reads item attributes {missing}, which {data.path} lacks")
+    if VECTOR in data.item_table and VECTOR_INPUT in model.history_inputs:
+        raise InputError(
+            f"{data.path} has an item column {VECTOR!r}, the name of what the model computes: "
+            f"rename the column"
+        )
+
+
+def encode_by_graph(graph: Path, spec: ModelSpec, data: Dataset) -> NDArray[np.float32]:
+    """(N + 1, D) item vectors as serving computes those of new items, row 0 zero."""
+    encoder = ItemEncoder.load(graph, spec.item_inputs, spec.dim)
+    vectors_VD = encoder.encode({name: data.item_table[name] for name in spec.item_inputs})
+    vectors_VD[0] = 0
+    return vectors_VD
 
 
 def encode_all_items(model: Retriever, data: Dataset) -> NDArray[np.float32]:
-    """(N + 1, D) item vectors, row 0 zero."""
-    missing = sorted(set(model.item_inputs) - data.item_table.keys())
-    if missing:
-        raise InputError(f"the model reads item attributes {missing}, which {data.path} lacks")
+    """(N + 1, D) item vectors of a model that knows items by id, row 0 zero."""
     parts = [np.zeros((1, model.dim), np.float32)]
     for start in range(1, data.schema.num_items + 1, ITEM_CHUNK):
         ids = np.arange(start, min(start + ITEM_CHUNK, data.schema.num_items + 1))
-        attributes = {
-            name: torch.from_numpy(data.item_table[name][ids]) for name in model.item_inputs
-        }
         with torch.inference_mode():
-            part = model.encode_items(ItemBatch(torch.from_numpy(ids), attributes))
+            part = model.encode_items(ItemBatch(torch.from_numpy(ids)))
         parts.append(part.float().cpu().numpy())
     return np.concatenate(parts)

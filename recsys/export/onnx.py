@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from features.encode import Histories, encode_histories
 from recsys.models.interface import HistoryBatch, Retriever
 from serving.errors import BundleError
+from serving.graphs import open_graph
 from serving.manifest import Parity
-from serving.sources import open_graph
 
 OPSET = 23
 TOLERANCE = 1e-4

@@ -34,9 +34,9 @@ from recsys.training.run import load_run
 from serving.bundle import Bundle, seal, write_bundle
 from serving.calibration import SMALLEST, Calibration, log_odds
 from serving.errors import BundleError
+from serving.graphs import open_graph
 from serving.manifest import GoldenOutcome, Manifest, OutcomeSpec, Parity
 from serving.outcomes import OutcomePredictor
-from serving.sources import open_graph
 
 log = logging.getLogger(__name__)
 GRAPH = "outcomes.onnx"

@@ -20,6 +20,7 @@ from serving.bundle import Bundle
 from serving.candidates import Candidates
 from serving.manifest import Manifest, NeuralRankerSpec, TreeRankerSpec
 from serving.neural import NeuralRanker
+from serving.parts import Parts
 from serving.ranker import with_neural_scores
 from serving.recommender import Recommender
 
@@ -115,7 +116,7 @@ def _add_trees(
     from recsys.export.ranker import fit_ranker  # noqa: PLC0415 (lightgbm, only where needed)
 
     bundle = Bundle(directory, manifest, UNSEALED)
-    recommender = Recommender(bundle)
+    recommender = Recommender(Parts.load(bundle))
     proposer = recommender
     if neural is not None:
         proposer = Stacked(recommender, NeuralRanker.load(bundle, neural, data.item_table))

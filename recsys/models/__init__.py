@@ -10,6 +10,7 @@ from recsys.models.dare_baselines import DIN, ETA, TWIN, AveragePooling, SIMHard
 from recsys.models.event_gru import EventGRU, EventGRUConfig
 from recsys.models.interest_fields import InterestConfig
 from recsys.models.life_events import LifeEvents, LifeEventsConfig
+from recsys.models.m2trec import M2TRec, M2TRecConfig
 from recsys.models.recformer import Recformer, RecformerConfig
 from recsys.models.sasrec import SASRec, SASRecConfig
 
@@ -27,6 +28,7 @@ MODELS: dict[str, ModelEntry] = {
     "event_gru": ModelEntry(EventGRUConfig, EventGRU, "outcome"),
     "life_events": ModelEntry(LifeEventsConfig, LifeEvents, "outcome"),
     "recformer": ModelEntry(RecformerConfig, Recformer, "retriever"),
+    "m2trec": ModelEntry(M2TRecConfig, M2TRec, "retriever"),
     "sasrec": ModelEntry(SASRecConfig, SASRec, "retriever"),
     "dare": ModelEntry(DAREConfig, DARE, "ranker"),
     "twin": ModelEntry(InterestConfig, TWIN, "ranker"),

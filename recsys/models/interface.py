@@ -12,7 +12,7 @@ A ranker is evaluated in parts, so that serving computes each as seldom as possi
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -51,6 +51,11 @@ class ItemBatch:
         return ItemBatch(
             self.ids.to(device), {name: x.to(device) for name, x in self.attributes.items()}
         )
+
+    def take(self, rows: Tensor) -> "ItemBatch":
+        """The items at `rows`, int64 of any number."""
+        attributes = {name: x.index_select(0, rows) for name, x in self.attributes.items()}
+        return ItemBatch(self.ids.index_select(0, rows), attributes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,10 +171,12 @@ class RankingBatch:
 class Retriever(nn.Module, ABC):
     """Finds candidates: an item scores the inner product of its vector and the history's."""
 
-    history_inputs: ClassVar[tuple[str, ...]]
-    """Names of `features.encode` that `encode_history` reads."""
-    item_inputs: ClassVar[tuple[str, ...]] = ()
-    """Names of item attributes that `encode_items` reads; empty: the id alone."""
+    history_inputs: tuple[str, ...]
+    """Names of `features.encode` that `encode_history` reads. `item.vector`, for models with
+    `item_inputs`, is the output of `encode_items` for each position."""
+    item_inputs: tuple[str, ...] = ()
+    """Names of item attributes that `encode_items` reads; empty: the id alone. A model that names
+    some must not read the ids there: its item encoder is exported for items to come."""
     max_len: int
     """Longest history the model takes, in events."""
     dim: int

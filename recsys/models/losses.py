@@ -13,7 +13,7 @@ Shape suffixes: M positions with a target, V item ids, N items (V - 1), K sample
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -27,6 +27,19 @@ GPU_CHUNK = 512 << 20
 
 class Objective(ABC):
     """A loss between states and the items that followed them, in nats."""
+
+    @property
+    def compared(self) -> Tensor | None:
+        """(K,) ids of the items that targets are compared with; None: the whole table."""
+        return None
+
+    def among(self, ids_U: Tensor) -> "Objective":
+        """The same objective over a table that holds the items `ids_U` only.
+
+        ids_U: (U,) ascending, 0 first; among them `compared` and all targets. Row u of the table is
+        item ids_U[u], and targets are given as rows.
+        """
+        raise NotImplementedError(f"{type(self).__name__} compares with the whole table")
 
     @abstractmethod
     def __call__(self, states_MD: Tensor, targets_M: Tensor, items_VD: Tensor) -> Tensor:
@@ -102,6 +115,15 @@ class SampledSoftmax(Objective):
     log_count: Tensor
     """(K,) log c_j."""
 
+    @property
+    def compared(self) -> Tensor:
+        """The sample."""
+        return self.sampled
+
+    def among(self, ids_U: Tensor) -> "SampledSoftmax":
+        """See `Objective`."""
+        return SampledSoftmax(torch.searchsorted(ids_U, self.sampled), self.log_count)
+
     def __call__(self, states_MD: Tensor, targets_M: Tensor, items_VD: Tensor) -> Tensor:
         """See `Objective`."""
         target_M = (states_MD * F.embedding(targets_M, items_VD)).sum(1)
@@ -125,10 +147,21 @@ class GBCE(Objective):
     """(K,) int64 item ids, uniform."""
     calibration: float
     """The paper's t."""
+    num_items: int
+    """N, also where the table holds a part of the catalogue."""
 
-    def beta(self, num_items: int) -> float:
+    @property
+    def compared(self) -> Tensor:
+        """The sample."""
+        return self.sampled
+
+    def among(self, ids_U: Tensor) -> "GBCE":
+        """See `Objective`."""
+        return replace(self, sampled=torch.searchsorted(ids_U, self.sampled))
+
+    def beta(self) -> float:
         """Exponent of the target's probability."""
-        share = len(self.sampled) / (num_items - 1)
+        share = len(self.sampled) / (self.num_items - 1)
         return share * (self.calibration * (1 - 1 / share) + 1 / share)
 
     def __call__(self, states_MD: Tensor, targets_M: Tensor, items_VD: Tensor) -> Tensor:
@@ -136,5 +169,5 @@ class GBCE(Objective):
         target_M = (states_MD * F.embedding(targets_M, items_VD)).sum(1)
         sampled_MK = states_MD @ F.embedding(self.sampled, items_VD).T
         sampled_MK = sampled_MK.masked_fill(targets_M[:, None] == self.sampled, -math.inf)
-        positive_M = self.beta(len(items_VD) - 1) * F.softplus(-target_M)
+        positive_M = self.beta() * F.softplus(-target_M)
         return (positive_M + F.softplus(sampled_MK).sum(1)).mean() / (len(self.sampled) + 1)

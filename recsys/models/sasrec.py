@@ -9,7 +9,6 @@ Shape suffixes: B histories, L positions, D width, H heads, M positions with a t
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -72,7 +71,7 @@ class Block(nn.Module):
 class SASRec(Retriever):
     """One state per position of a history; the state at t scores item t + 1 by inner product."""
 
-    history_inputs: ClassVar[tuple[str, ...]] = ("items",)
+    history_inputs = ("items",)
 
     def __init__(self, config: SASRecConfig) -> None:
         super().__init__()

@@ -57,7 +57,7 @@ def objective_of_step(
 
     if isinstance(objective, GBCEConfig):
         calibration = objective.calibration
-        return lambda step: GBCE(place(uniform(num_items, k, seed, step)), calibration)
+        return lambda step: GBCE(place(uniform(num_items, k, seed, step)), calibration, num_items)
     if objective.sampling == "uniform":
         log_count_K = torch.full((k,), math.log(k / num_items), device=device)
         return lambda step: SampledSoftmax(place(uniform(num_items, k, seed, step)), log_count_K)

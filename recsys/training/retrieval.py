@@ -35,7 +35,9 @@ class RetrievalTask:
         """The task of this rank. Raises InputError where the dataset has nothing to learn from."""
         assert isinstance(model, Retriever), "the registry calls this kind a retriever"
         ranks = (fabric.global_rank, fabric.world_size)
-        stream = TrainingBatches.of(data, config, model.history_inputs, model.max_len, ranks)
+        # the model makes the vectors itself, with gradient, from the catalogue
+        inputs = tuple(name for name in model.history_inputs if name != "item.vector")
+        stream = TrainingBatches.of(data, config, inputs, model.max_len, ranks)
         return cls(
             fabric,
             stream,

@@ -86,7 +86,10 @@ class Validation:
         data, device = self.dataset, items_VD.device
         starts, cuts, ends = self.cases.starts[rows], self.cases.cuts[rows], self.cases.ends[rows]
         histories = data.histories(Cases(self.cases.users[rows], starts, cuts, ends))
-        inputs = encode_histories(histories, model.history_inputs, model.max_len, data.item_table)
+        table = dict(data.item_table)
+        if "item.vector" in model.history_inputs:
+            table["vector"] = items_VD.float().cpu().numpy()
+        inputs = encode_histories(histories, model.history_inputs, model.max_len, table)
         batch = HistoryBatch.of({name: torch.from_numpy(x) for name, x in inputs.items()})
         scores_UV = (model.encode_history(batch.to(device)) @ items_VD.T).float()
         scores_UV[:, 0] = -torch.inf

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from serving.errors import BundleError
 from serving.jobs.plan import ABOUT_ITEMS, Question
 from serving.jobs.population import Population
+from serving.model_source import ModelSource
 from serving.ranked import Ranked
 from serving.recommender import Recommender
-from serving.sources import ModelSource
 
 REASONS = ("", "no_history", "unknown_items", "no_candidates")
 

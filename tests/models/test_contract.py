@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from features.encode import Histories, encode_histories
 from recsys.models import MODELS
 from recsys.models.interface import Column, HistoryBatch, ItemBatch, Retriever
-from recsys.models.losses import FullSoftmax
+from recsys.models.losses import FullSoftmax, SampledSoftmax
 from recsys.models.recformer import Recformer
 
 RETRIEVERS = [name for name, entry in MODELS.items() if entry.kind == "retriever"]
@@ -34,9 +34,38 @@ def sentences() -> np.ndarray:
     return table
 
 
-TABLE = {"sentence": sentences()}
-COLUMNS = (Column(name="sentence", kind="sentence", size=50, width=6),)
+COLUMNS = (
+    Column(name="sentence", kind="sentence", size=50, width=6),
+    Column(name="title", kind="text", size=40, width=5),
+    Column(name="kind", kind="category", size=NUM_ITEMS + 2),
+    Column(name="tags", kind="categories", size=9, width=3),
+    Column(name="price", kind="numeric"),
+    Column(name="price.bucket", kind="category", size=6),
+    Column(name="since", kind="timestamp"),
+)
+
+
+def random_table() -> dict[str, np.ndarray]:
+    """Attributes of the items 0..NUM_ITEMS, as `features` encodes them; no two items are alike."""
+    draw = np.random.default_rng(1)
+    shape = (NUM_ITEMS + 1,)
+    table = {
+        "sentence": sentences(),
+        "title": np.sort(draw.integers(0, 40, (*shape, 5)))[:, ::-1].astype(np.int32),
+        "kind": np.arange(1, NUM_ITEMS + 2, dtype=np.int32),
+        "tags": np.sort(draw.integers(0, 9, (*shape, 3)))[:, ::-1].astype(np.int32),
+        "price": np.where(np.arange(NUM_ITEMS + 1) % 7, 1.5, np.nan).astype(np.float32),
+        "price.bucket": draw.integers(0, 6, shape).astype(np.int32),
+        "since": draw.integers(1, 10**15, shape),
+    }
+    for name, values in table.items():
+        values[0] = np.nan if name == "price" else 0
+    return table
+
+
+TABLE = random_table()
 SIZES: Mapping[str, Mapping[str, Any]] = {
+    "m2trec": {"unknown": 0.0},
     "recformer": {
         "num_blocks": 2,
         "num_heads": 2,
@@ -44,9 +73,9 @@ SIZES: Mapping[str, Mapping[str, Any]] = {
         "window": 5,
         "max_tokens": 48,
         "temperature": 0.02,
-    }
+    },
 }
-"""Of models whose defaults are too large for a test."""
+"""Of models whose defaults are too large for a test, or draw at random."""
 LEARNING = {"recformer": (3e-3, 120, 0.4)}
 """Learning rate, steps and greatest loss on a toy, where (2e-2, 80, 0.05) do not suit. A history of
 one item is to Recformer that item, so it scores best itself: of 9 targets 2 cost log 2 at least."""
@@ -67,12 +96,21 @@ def inputs_of(model: Retriever, items_BL: Tensor) -> dict[str, Tensor]:
     """What the model reads of histories; where items_BL is padded, so is every input, as much."""
     rows = [row[row > 0].tolist() for row in items_BL]
     histories = Histories.of(rows, [[item * 1_000_000 for item in row] for row in rows])
-    encoded = encode_histories(histories, model.history_inputs, MAX_LEN, TABLE)
+    table = {**TABLE, "vector": item_vectors(model)}
+    encoded = encode_histories(histories, model.history_inputs, MAX_LEN, table)
     extra = items_BL.size(1) - max(1, *(len(row) for row in rows))
-    return {
-        name: torch.nn.functional.pad(torch.from_numpy(x).long(), (0, extra))
+    padded = {
+        name: np.pad(x, ((0, 0), (0, extra), *((0, 0),) * (x.ndim - 2)))
         for name, x in encoded.items()
     }
+    return {name: torch.from_numpy(x) for name, x in padded.items()}
+
+
+def item_vectors(model: Retriever) -> np.ndarray:
+    """Vectors of the items 0..N, (V, D); of padding 0, as in a bundle."""
+    with torch.no_grad():
+        vectors_VD = model.encode_items(all_items(model)).numpy()
+    return vectors_VD * (np.arange(NUM_ITEMS + 1) > 0)[:, None].astype(np.float32)
 
 
 def all_items(model: Retriever) -> ItemBatch:
@@ -121,7 +159,7 @@ def test_memorises_a_toy(name: str) -> None:
 
 @pytest.mark.parametrize("name", RETRIEVERS)
 def test_padding_does_not_matter(name: str) -> None:
-    model, items_BL = small(name), random_histories([5, 3, 1], 5)
+    model, items_BL = small(name).eval(), random_histories([5, 3, 1], 5)
     padded_BL = torch.nn.functional.pad(items_BL, (0, 4))
     torch.testing.assert_close(encoded(model, padded_BL), encoded(model, items_BL))
     losses = [model.loss(batch_of(model, items), FullSoftmax()) for items in (items_BL, padded_BL)]
@@ -147,7 +185,7 @@ def test_the_loss_is_the_mean_over_targets(name: str) -> None:
 
 @pytest.mark.parametrize("name", RETRIEVERS)
 def test_only_positions_with_a_target_count(name: str) -> None:
-    model, items_BL = small(name), random_histories([6, 6], 6)
+    model, items_BL = small(name).eval(), random_histories([6, 6], 6)
     batch = batch_of(model, items_BL)
     first_L = torch.arange(5) == 0
 
@@ -188,6 +226,25 @@ def test_saved_then_loaded_is_unchanged(name: str, tmp_path: Path) -> None:
     save_model(model, str(tmp_path / "model.safetensors"))
     load_model(restored, tmp_path / "model.safetensors")
     assert torch.equal(encoded(restored, items_BL), encoded(model, items_BL))
+
+
+@pytest.mark.parametrize("name", ["m2trec", "sasrec"])
+def test_a_sample_of_everything_gives_the_full_softmax(name: str) -> None:
+    model = small(name).eval()
+    batch = batch_of(model, random_histories([6, 3], 6))
+    every = SampledSoftmax(torch.arange(1, NUM_ITEMS + 1), torch.zeros(NUM_ITEMS))
+    torch.testing.assert_close(model.loss(batch, every), model.loss(batch, FullSoftmax()))
+
+
+@pytest.mark.parametrize("name", [name for name in RETRIEVERS if small(name).item_inputs])
+def test_items_known_by_attributes_need_no_id(name: str) -> None:
+    model = small(name).eval()
+    rows = torch.tensor([5, 9, 5])
+    few = replace(all_items(model).take(rows), ids=torch.tensor([1, 2, 99_999]))
+    with torch.inference_mode():
+        found = model.encode_items(few)
+    torch.testing.assert_close(found, torch.from_numpy(item_vectors(model))[rows])
+    torch.testing.assert_close(found[0], found[2], rtol=0, atol=1e-6)
 
 
 class Named(nn.Module):

@@ -140,7 +140,7 @@ def test_gbce_equals_its_formula(calibration: float) -> None:
         for j in sampled_K:
             if j != target:
                 total -= math.log(1 - torch.sigmoid(state @ items_VD[j]).item())
-    actual = GBCE(sampled_K, calibration)(states_MD, targets_M, items_VD)
+    actual = GBCE(sampled_K, calibration, len(items_VD) - 1)(states_MD, targets_M, items_VD)
     assert actual.item() == pytest.approx(total / 6 / 4)
 
 
@@ -152,4 +152,6 @@ def test_uncalibrated_gbce_is_binary_cross_entropy() -> None:
     labels = torch.zeros_like(logits)
     labels[:, 0] = 1
     expected = F.binary_cross_entropy_with_logits(logits, labels)
-    torch.testing.assert_close(GBCE(sampled_K, 0.0)(states_MD, targets_M, items_VD), expected)
+    torch.testing.assert_close(
+        GBCE(sampled_K, 0.0, len(items_VD) - 1)(states_MD, targets_M, items_VD), expected
+    )

@@ -18,6 +18,8 @@ OPTIONS = {
     "audit": {"data", "--columns", "--cuts", "--out"},
     "asof": {"dataset", "--out", "--split", "--features", "--label-delay-days", "--max-rows"},
     "train": {"config", "--dataset", "--out"},
+    "collisions": {"dataset", "--column", "-k", "--k", "--split"},
+    "add-items": {"bundle", "items", "--out"},
     "export": {"config", "--dataset", "--out", "--run"},
     "evaluate": {
         "bundle",

@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from serving.errors import BundleError
-from serving.sources import open_graph
+from serving.graphs import open_graph
 
 WATCHED = """
 import pickle, sys

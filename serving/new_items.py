@@ -1,0 +1,130 @@
+"""Raw rows of new items -> what the parts of a recommender need of them.
+
+The encoding is that of the bundle's dataset (`features.new_items`): its vocabularies and tokenizer.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import polars as pl
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from features.errors import InputError
+from features.layout import TOKENIZER, DatasetSchema, vocabulary_file
+from features.new_items import declared, encode_rows
+from features.store import read_table
+from features.text import load_tokenizer
+from serving.catalogue import Catalogue, RawId
+from serving.errors import BundleError, RequestError
+
+ItemRows = pl.DataFrame | Sequence[Mapping[str, Any]]
+"""`item_id` and the declared columns; null where something is not known of an item."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewItems:
+    """Items to add, in the order of their dense ids to be."""
+
+    raw_ids: list[RawId]
+    columns: pl.DataFrame
+    """Their rows of catalogue.parquet."""
+    attributes: Mapping[str, NDArray]
+    """Encoded, by column name, (n, ...)."""
+
+    def __len__(self) -> int:
+        return len(self.raw_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class ItemReader:
+    """Checks and encodes rows of new items."""
+
+    schema: DatasetSchema
+    vocabularies: Mapping[str, pl.Series]
+    tokenizer: Tokenizer | None
+
+    @classmethod
+    def load(cls, directory: Path, schema: DatasetSchema) -> Self:
+        """Read vocabularies and tokenizer; raises BundleError where one is missing or damaged."""
+        vocabularies: dict[str, pl.Series] = {}
+        tokenizer = None
+        try:
+            for column in schema.item_columns:
+                if column.kind in ("category", "categories"):
+                    table = read_table(directory / vocabulary_file(column.name))
+                    known = table.column("id").to_pylist()
+                    vocabularies[column.name] = pl.Series(known, dtype=pl.String)
+            if any(column.kind == "text" for column in schema.item_columns):
+                tokenizer = load_tokenizer(directory / TOKENIZER)
+        except (InputError, KeyError) as error:
+            raise BundleError(f"the vocabularies of {directory} cannot be read: {error}") from error
+        return cls(schema, vocabularies, tokenizer)
+
+    def read(self, rows: ItemRows, catalogue: Catalogue) -> NewItems:
+        """Encode rows of items that the catalogue does not hold. Raises RequestError.
+
+        Columns that the catalogue does not know are left out; of those it knows, only the ones no
+        model reads may be missing.
+        """
+        frame = rows if isinstance(rows, pl.DataFrame) else _as_frame(rows, catalogue)
+        needed = {name for column in self.schema.item_columns for name in declared(column)}
+        self._check_columns(frame, needed)
+        frame = _cast(frame, catalogue.columns.schema)
+        self._check_ids(frame, catalogue)
+        attributes = encode_rows(frame, self.schema.item_columns, self.vocabularies, self.tokenizer)
+        return NewItems(frame["item_id"].to_list(), frame, attributes)
+
+    def _check_columns(self, frame: pl.DataFrame, needed: set[str]) -> None:
+        if missing := sorted(({"item_id"} | needed) - set(frame.columns)):
+            raise RequestError(
+                f"the rows of new items lack {missing[:5]} ({len(missing)} columns; found "
+                f"{frame.columns[:10]}): give null where something is not known of an item"
+            )
+        if frame.is_empty():
+            raise RequestError("there are no rows: expected one for each new item")
+
+    def _check_ids(self, frame: pl.DataFrame, catalogue: Catalogue) -> None:
+        ids = frame["item_id"]
+        if nulls := ids.null_count():
+            raise RequestError(
+                f"item_id is null in {nulls} of {len(ids)} rows: every item needs one"
+            )
+        if repeated := ids.filter(ids.is_duplicated()).unique(maintain_order=True).to_list():
+            raise RequestError(
+                f"{len(repeated)} new items stand in several rows, the first is {repeated[0]!r}: "
+                f"give one row an item"
+            )
+        if known := [raw for raw in ids.to_list() if raw in catalogue.dense]:
+            raise RequestError(
+                f"{len(known)} of {len(ids)} items are in the bundle already, the first are "
+                f"{known[:5]}: leave them out; changed attributes need a new export"
+            )
+
+
+def _as_frame(rows: Sequence[Mapping[str, Any]], catalogue: Catalogue) -> pl.DataFrame:
+    names = {name for row in rows for name in row}
+    dtypes = {name: kind for name, kind in catalogue.columns.schema.items() if name in names}
+    try:
+        return pl.DataFrame(list(rows), schema=dtypes, strict=True)
+    except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
+        raise RequestError(f"the rows of new items cannot be read: {error}") from error
+
+
+def _cast(frame: pl.DataFrame, dtypes: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    """The columns of `dtypes`, in that order and of those types; null where `frame` lacks one."""
+    columns = []
+    for name, dtype in dtypes.items():
+        if name not in frame.columns:
+            columns.append(pl.lit(None, dtype).alias(name))
+            continue
+        found = frame.schema[name]
+        if found != dtype and pl.String in (found, dtype) and found != pl.Null:
+            raise RequestError(f"{name} is {found} in the new items, {dtype} in this bundle")
+        columns.append(pl.col(name).cast(dtype))
+    try:
+        return frame.select(columns)
+    except pl.exceptions.PolarsError as error:
+        raise RequestError(f"the new items do not have this bundle's types: {error}") from error
