@@ -126,6 +126,7 @@ class ItemTimeline:
             np.concatenate([self.key, before]),
             np.pad(self.total, (0, count)),
             np.concatenate([self.first_day, never]),
+            np.concatenate([self.starts, self.starts[-1] + np.arange(1, count + 1)]),
         )
 
     def write(self, directory: Path) -> None:
