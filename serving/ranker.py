@@ -118,7 +118,7 @@ class Ranker:
         """The same ranker over the table that also holds new items, which have no events yet."""
         neural = self.neural and self.neural.with_items(new, item_table)
         timeline = self._timeline.with_items(len(new))
-        return Ranker(self.graph, timeline, item_table, self._columns, neural)
+        return Ranker(self.graph, timeline, item_table, self._columns, self._wanted, neural)
 
     def write(self, directory: Path) -> None:
         """Write what `with_items` changes."""
