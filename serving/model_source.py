@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from features.encode import Histories, encode_histories
+from features.encode import SENTENCE, TOKEN_INPUTS, Histories, encode_histories
 from serving.block import Block
 from serving.bundle import Bundle
 from serving.candidates import Proposals, most_similar
@@ -26,7 +26,7 @@ from serving.policy import Policy
 from serving.topk import NOTHING, Floats
 
 ENCODE_TOKENS = 8_192
-"""Events per run of the encoder: bounds the memory that onnxruntime keeps."""
+"""Events, or tokens of sentences, per run of the encoder: bounds the memory onnxruntime keeps."""
 VECTOR = "vector"
 VECTOR_INPUT = f"item.{VECTOR}"
 """Input of a history encoder that reads the item vectors of the bundle, position by position."""
@@ -94,13 +94,22 @@ class ModelSource:
         """History vectors, (B, D) float32."""
         if len(histories) == 1:
             return self._run(histories)
-        step = max(ENCODE_TOKENS // max(min(int(histories.lengths.max()), self.max_len), 1), 1)
-        return np.concatenate(
-            [
-                self._run(histories.take(slice(start, start + step)))
-                for start in range(0, len(histories), step)
-            ]
-        )
+        longest = max(min(int(histories.lengths.max()), self.max_len), 1)
+        width = self._width()
+        step = max(ENCODE_TOKENS // (longest * width), 1)
+        order = np.arange(len(histories))
+        if width > 1:  # padding is dear: like lengths together
+            order = np.argsort(histories.lengths, kind="stable")
+        parts = [
+            self._run(histories.take(order[start : start + step]))
+            for start in range(0, len(histories), step)
+        ]
+        return np.concatenate(parts)[np.argsort(order)]
+
+    def _width(self) -> int:
+        """Tokens of one event, at most: for a model that reads item sentences their width."""
+        reads = any(name in TOKEN_INPUTS for name in self.inputs)
+        return self._item_table[SENTENCE].shape[1] if reads else 1
 
     def _run(self, histories: Histories) -> Floats:
         encoded = encode_histories(histories, self.inputs, self.max_len, self._item_table)
@@ -155,7 +164,8 @@ class ModelSource:
     def _attributes(self) -> list[str]:
         """Names of the item attributes that the history encoder reads, but the vector."""
         named = [name.removeprefix("item.") for name in self.inputs if name.startswith("item.")]
-        return [name for name in named if name != VECTOR]
+        sentences = [SENTENCE] if any(name in TOKEN_INPUTS for name in self.inputs) else []
+        return [name for name in (*named, *sentences) if name != VECTOR]
 
     def write(self, directory: Path) -> None:
         """Write the item vectors."""
