@@ -127,6 +127,7 @@ class ItemTimeline:
             np.pad(self.total, (0, count)),
             np.concatenate([self.first_day, never]),
             np.concatenate([self.starts, self.starts[-1] + np.arange(1, count + 1)]),
+            self.delay,
         )
 
     def write(self, directory: Path) -> None:

@@ -203,9 +203,9 @@ def test_masked_tokens_that_another_field_decides_are_guessed_and_others_are_not
         life = LifeBatch(*(torch.from_numpy(x) for x in tensors))
         return replace(life, masked=torch.from_numpy(masked), orders=orders)
 
-    for step in range(150):
+    for step in range(600):
         for group in optimizer.param_groups:
-            group["lr"] = 1e-2 * min(1, (step + 1) / 50) * (1 - 0.9 * step / 150)
+            group["lr"] = 2e-2 * min(1, (step + 1) / 50) * (1 - 0.9 * step / 600)
         loss = model.pretraining_loss(batch_of(24))
         optimizer.zero_grad()
         loss.backward()

@@ -224,7 +224,7 @@ def test_golden_requests_catch_another_answer(bundle: Path) -> None:
         ({"sources": ["popularity", "popularity"]}, "each once"),
         ({"sources": []}, "at least one"),
         ({"candidates": 0}, "at least 1"),
-        ({"ranker": "neural"}, "lightgbm"),
+        ({"ranker": "forest"}, "lightgbm"),
         ({"candidate": 5}, "candidate"),
     ],
 )
