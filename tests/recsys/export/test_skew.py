@@ -102,7 +102,7 @@ def replay(root: Path, patch: pytest.MonkeyPatch, *, events: int, users: int) ->
     spec = recommender.manifest.ranker
     assert spec is not None
     done = Replay(spec.features, [], [], [], [], [], data, spec.label_delay_days)
-    compute: Callable = Ranker.features
+    compute: Callable = Ranker.prepare
 
     def record(self: Ranker, block: Any, candidates: Any) -> Any:
         found = compute(self, block, candidates)
@@ -111,7 +111,7 @@ def replay(root: Path, patch: pytest.MonkeyPatch, *, events: int, users: int) ->
         done.scores.append({n: s.copy() for n, s in candidates.source_scores.items()})
         return found
 
-    patch.setattr(Ranker, "features", record)
+    patch.setattr(Ranker, "prepare", record)
     raw = data.vocabulary("item").to_pylist()
     chosen = np.flatnonzero(data.cuts["test_end"] > data.cuts["test_start"])[:users]
     asked = [
