@@ -1,6 +1,6 @@
 """Time and memory of the life-event transformer against the length of documents.
 
-    /work/bin/bench .venv/bin/python benchmarks/life_events_length.py
+    .venv/bin/python benchmarks/life_events_length.py
 
 Each length and kind of attention runs in a process of its own, so that its peak memory is its own:
 one block of the published size (280 wide, 10 heads, 436 random features), a forward pass in torch

@@ -1,6 +1,6 @@
 """One config over several seeds: split by person, initial weights and order all change.
 
-    RECSYS_DATA=... /work/bin/heavy .venv/bin/python benchmarks/outcome_studies.py CONFIG WORK \
+    RECSYS_DATA=... .venv/bin/python benchmarks/outcome_studies.py CONFIG WORK \
         --seeds 5 --gru 'dim = 32'
 
 For each seed: a dataset of lives with its own test persons, a training, and the figures on the test

@@ -1,6 +1,6 @@
 """Persons a minute through `recsys score`, 512 tokens each, beside bare onnxruntime.
 
-    /work/bin/bench .venv/bin/python benchmarks/score_people.py WORK [--persons 3000]
+    .venv/bin/python benchmarks/score_people.py WORK [--persons 3000]
 
 WORK is a scratch directory. Random weights serve as well as trained ones: the figures do not depend
 on them. The bare run feeds the same graph with arrays that are encoded already; `recsys score`

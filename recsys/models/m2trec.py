@@ -72,8 +72,6 @@ class M2TRecConfig:
     category_weight_end: float = 0.5
     """What `category_weight` has fallen to after `category_decay_steps`."""
     category_decay_steps: int = 2_000
-    cut: str = ""
-    """Category column whose predicted values may cut the candidates; empty: none."""
 
     def __post_init__(self) -> None:
         if self.dim % self.num_heads:
@@ -83,9 +81,6 @@ class M2TRecConfig:
                 "the dataset has no item column of categories or texts: this model knows items by "
                 "nothing else"
             )
-        heads = {column.name for column in self.predicted()}
-        if self.cut and self.cut not in heads:
-            raise ValueError(f"cut={self.cut!r} is not among the heads: it must be predicted")
 
     def read(self) -> tuple[Column, ...]:
         """The columns that make an item."""

@@ -170,7 +170,6 @@ WRONG = {
         "features.buckets",
     ),
     "no such head": ({"columns": COLUMNS, "heads": ("brand",)}, "brand"),
-    "a cut without a head": ({"columns": COLUMNS, "heads": (), "cut": "kind"}, "among the heads"),
     "widths": ({"columns": COLUMNS, "dim": 30, "num_heads": 4}, "multiple"),
 }
 
