@@ -81,6 +81,7 @@ class M2TRecConfig:
                 "the dataset has no item column of categories or texts: this model knows items by "
                 "nothing else"
             )
+        self.predicted()  # raises for a head that is no column
 
     def read(self) -> tuple[Column, ...]:
         """The columns that make an item."""
