@@ -108,7 +108,7 @@ class Live:
         with self._changing:
             new = [row for row in rows if not self.recommender.knows(_id_of(row))]
             if new:
-                larger = _added(self.recommender, new)
+                larger = self.recommender.add_items(new)
                 self._keep({"add": new})
                 self.recommender = larger
             return len(new)
@@ -147,7 +147,7 @@ class Live:
         made = base
         if new := [row for raw, row in self._added.items() if not base.knows(raw)]:
             try:
-                made = _added(made, new)
+                made = made.add_items(new)
             except RequestError as error:
                 log.error("%d added items do not fit %s: %s", len(new), base.bundle_version, error)  # noqa: TRY400
         return made.retire_items(self._retired) if self._retired else made
@@ -166,13 +166,6 @@ class Live:
     def _remember(self, change: Mapping[str, Any]) -> None:
         self._added |= {_id_of(row): row for row in change.get("add", ())}
         self._retired |= set(change.get("retire", ()))
-
-
-def _added(recommender: Recommender, rows: Sequence[Row]) -> Recommender:
-    add = getattr(recommender, "add_items", None)
-    if add is None:
-        raise RequestError("this release cannot add items to a bundle: export a new one")
-    return add(rows)
 
 
 def _id_of(row: Row) -> RawId:

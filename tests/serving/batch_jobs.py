@@ -45,6 +45,13 @@ def write_events(path: Path, users: int, *, seed: int = 0, first: int = 0) -> pl
     return frame
 
 
+def write_four_each(path: Path, users: int) -> None:
+    """Four events on known items for each user, undated."""
+    rng = np.random.default_rng(0)
+    items = rng.integers(1, 61, 4 * users) * 10
+    pl.DataFrame({"user_id": np.repeat(np.arange(users), 4), "item_id": items}).write_parquet(path)
+
+
 def write_shards(folder: Path, count: int, users: int) -> pl.DataFrame:
     folder.mkdir()
     return pl.concat(

@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 import pytest
 
@@ -20,6 +19,7 @@ from serving.jobs.executors import Processes
 from serving.jobs.journal import Failure, PartRecord
 from serving.jobs.plan import Part, Question
 from serving.jobs.worker import Job
+from tests.serving.batch_jobs import write_four_each
 
 POISON = """
 import os, signal
@@ -41,12 +41,6 @@ class PoisonJob(Job):
 """
 
 
-def write_events(path: Path, users: int) -> None:
-    rng = np.random.default_rng(0)
-    items = rng.integers(1, 61, 4 * users) * 10
-    pl.DataFrame({"user_id": np.repeat(np.arange(users), 4), "item_id": items}).write_parquet(path)
-
-
 @pytest.mark.timeout(300)
 def test_a_part_that_kills_its_process_fails_alone(
     toy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -54,7 +48,7 @@ def test_a_part_that_kills_its_process_fails_alone(
     (tmp_path / "poison_job.py").write_text(POISON)
     monkeypatch.syspath_prepend(tmp_path)
     poison_job = importlib.import_module("poison_job")
-    write_events(tmp_path / "events.parquet", 80)
+    write_four_each(tmp_path / "events.parquet", 80)
     job = poison_job.PoisonJob(bundle=toy.path, directory=tmp_path, question=Question(k=3))
     source = str(tmp_path / "events.parquet")
     parts = [Part(number, source, 10 * number, 10 * number + 10) for number in range(8)]
@@ -83,7 +77,7 @@ def kill_children(stop: threading.Event, kills: list[int], wanted: int) -> None:
 @pytest.mark.timeout(1_800)
 def test_twenty_killed_workers_leave_one_row_a_user(toy: Any, tmp_path: Path) -> None:
     events = tmp_path / "events.parquet"
-    write_events(events, 60_000)
+    write_four_each(events, 60_000)
     question = Question(k=5)
     score(toy.path, events, tmp_path / "calm", question=question, part_size=300)
     stop, kills = threading.Event(), list[int]()

@@ -8,7 +8,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 import pytest
 
@@ -16,6 +15,7 @@ from serving.batch import score
 from serving.jobs.executors import local
 from serving.jobs.plan import Question
 from serving.jobs.ray_executor import RayExecutor
+from tests.serving.batch_jobs import write_four_each
 
 pytestmark = [
     pytest.mark.slow,
@@ -27,18 +27,12 @@ if find_spec("ray") is None:
 os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}  # read at import
 
 
-def write_events(path: Path, users: int) -> None:
-    rng = np.random.default_rng(0)
-    items = rng.integers(1, 61, 4 * users) * 10
-    pl.DataFrame({"user_id": np.repeat(np.arange(users), 4), "item_id": items}).write_parquet(path)
-
-
 def lists_of(out: Path) -> pl.DataFrame:
     return pl.read_parquet(sorted(out.glob("part-*.parquet")))
 
 
 def test_ray_on_this_machine_gives_the_same_parts(toy: Any, tmp_path: Path) -> None:
-    write_events(tmp_path / "events.parquet", 2_000)
+    write_four_each(tmp_path / "events.parquet", 2_000)
     for name, executor in (("local", local(1)), ("ray", RayExecutor("local", actors=2))):
         score(
             toy.path, tmp_path / "events.parquet", tmp_path / name, question=Question(k=5),
@@ -54,7 +48,7 @@ def test_a_lost_node_costs_time_only(toy: Any, tmp_path: Path) -> None:
     from ray.cluster_utils import Cluster
 
     users = 40_000
-    write_events(tmp_path / "events.parquet", users)
+    write_four_each(tmp_path / "events.parquet", users)
     cluster = Cluster(
         initialize_head=True,
         head_node_args={
