@@ -193,10 +193,8 @@ class Registry:
             yield
 
     def _next_number(self) -> int:
-        numbers = [int(name.partition("-")[0]) for name in self.versions()]
-        return (
-            max([*numbers, *(int(v.partition("-")[0]) for v, _ in self._history())], default=0) + 1
-        )
+        names = [*self.versions(), *(version for version, _ in self._history())]
+        return 1 + max((int(name.partition("-")[0]) for name in names), default=0)
 
     def _point_to(self, release: Release) -> None:
         """Replace CURRENT, whole or not at all, and note it."""
@@ -224,14 +222,17 @@ class Registry:
 
     def _recent(self, since: float) -> set[str]:
         """Versions that were current at some moment after `since`, CURRENT's among them."""
+        try:
+            now = self.current().version
+        except BundleError:
+            return set(self.versions())  # nobody knows which one serves: keep all
         history = self._history()
+        if now in [version for version, _ in history]:
+            while history[-1][0] != now:  # noted by a writer killed before it replaced CURRENT
+                history.pop()
         ends = [at for _, at in history[1:]] + [time.time()]
         recent = {version for (version, _), end in zip(history, ends, strict=False) if end >= since}
-        try:
-            recent.add(self.current().version)
-        except BundleError:
-            recent |= set(self.versions())  # nobody knows which one serves: keep all
-        return recent
+        return recent | {now}
 
     def _version_before(self) -> str:
         try:

@@ -130,6 +130,17 @@ def test_collection_spares_what_is_current_recent_or_held(
     assert third in registry.versions()
 
 
+def test_a_version_noted_but_never_made_current_is_not_recent(
+    registry: Registry, bundles: list[Path]
+) -> None:
+    """A kill between the note in releases.jsonl and the new CURRENT."""
+    first = registry.publish(bundles[0], canary=False)[0]
+    second = registry.publish(bundles[1], canary=False)[0]
+    (registry.path / "CURRENT").write_text(first.line())
+    assert registry.collect(keep=0, keep_days=0) == [second.version]
+    assert registry.versions() == [first.version]
+
+
 def test_a_mapped_version_survives_its_collection(registry: Registry, bundles: list[Path]) -> None:
     first, *_ = publish_all(registry, bundles)
     bundle = open_bundle(registry.directory(first))
