@@ -95,6 +95,11 @@ def read_tables(directory: Path, config: LifeConfig) -> LifeTables:
             items = table.select("item_id", *missing)
             events = events.join(items, on="item_id", how="left")
     require(events, config.fields, f"{directory}/events.parquet")
+    if events.schema[TIME] != pl.Datetime("us"):
+        raise InputError(
+            f"{directory}/events.parquet has {TIME} of type {events.schema[TIME]}, expected "
+            f"Datetime(us): load the log with `recsys events`"
+        )
     users = _optional(directory / "users.parquet")
     asked = [*(field.name for field in config.background), config.birth, config.follow_up_end]
     if any(asked):

@@ -131,6 +131,42 @@ class NeuralRankerSpec(Strict):
         return names
 
 
+class GoldenOutcome(Strict):
+    """An encoded document and its calibrated probabilities at export."""
+
+    tokens: tuple[int, ...]
+    days: tuple[float, ...]
+    ages: tuple[float, ...]
+    segments: tuple[int, ...]
+    expected: tuple[float, ...]
+
+
+class OutcomeSpec(Strict):
+    """An outcome model: an ONNX graph from a person's document to probabilities and a vector."""
+
+    model: str
+    """Name in recsys.models.MODELS, for the record."""
+    graph: str
+    """Two outputs: (B, P) probabilities before calibration, (B, D) person vectors, float32."""
+    schema_file: str
+    """`life.json`: tokens, clocks, outcomes."""
+    items: str = ""
+    """Parquet of item_id and the item columns that events take from it; empty: none."""
+    inputs: tuple[str, ...]
+    """Input names of `features.life_encode`, in the order of the graph."""
+    max_len: int
+    """Longest document the graph takes, in tokens."""
+    dim: int
+    """Width of a person's vector."""
+    calibration: tuple[Calibration, ...]
+    """One an outcome, in the schema's order."""
+    golden: tuple[GoldenOutcome, ...] = ()
+
+    def part_files(self) -> set[str]:
+        """Files it is read from."""
+        return {self.graph, self.schema_file, self.items} - {""}
+
+
 class TreeRankerSpec(Strict):
     """A second stage over the features of `features.asof`."""
 
@@ -143,10 +179,13 @@ class TreeRankerSpec(Strict):
     """Days after which the item statistics know of an event, as in training."""
     neural: NeuralRankerSpec | None = None
     """A model whose score is a feature too, as that of a source called `neural`."""
+    persons: OutcomeSpec | None = None
+    """An outcome model whose person vector, `person_0` and so on, makes the last features."""
 
     def part_files(self) -> set[str]:
         """Files it is read from."""
-        return {self.graph, *(self.neural.part_files() if self.neural else ())}
+        names = {self.graph, *(self.neural.part_files() if self.neural else ())}
+        return names | (self.persons.part_files() if self.persons else set())
 
 
 RankerSpec = Annotated[TreeRankerSpec | NeuralRankerSpec, Field(discriminator="kind")]
@@ -193,38 +232,6 @@ class Golden(Strict):
     scores: tuple[float, ...]
 
 
-class GoldenOutcome(Strict):
-    """An encoded document and its calibrated probabilities at export."""
-
-    tokens: tuple[int, ...]
-    days: tuple[float, ...]
-    ages: tuple[float, ...]
-    segments: tuple[int, ...]
-    expected: tuple[float, ...]
-
-
-class OutcomeSpec(Strict):
-    """An outcome model: an ONNX graph from a person's document to probabilities and a vector."""
-
-    model: str
-    """Name in recsys.models.MODELS, for the record."""
-    graph: str
-    """Two outputs: (B, P) probabilities before calibration, (B, D) person vectors, float32."""
-    schema_file: str
-    """`life.json`: tokens, clocks, outcomes."""
-    items: str = ""
-    """Parquet of item_id and the item columns that events take from it; empty: none."""
-    inputs: tuple[str, ...]
-    """Input names of `features.life_encode`, in the order of the graph."""
-    max_len: int
-    """Longest document the graph takes, in tokens."""
-    dim: int
-    """Width of a person's vector."""
-    calibration: tuple[Calibration, ...]
-    """One an outcome, in the schema's order."""
-    golden: tuple[GoldenOutcome, ...] = ()
-
-
 class Manifest(Strict):
     """Everything a reader may rely on."""
 
@@ -262,9 +269,7 @@ class Manifest(Strict):
     def part_files(self) -> set[str]:
         """Files that sources and ranker are read from."""
         names = self.ranker.part_files() if self.ranker else set()
-        if self.outcomes:
-            names |= {self.outcomes.graph, self.outcomes.schema_file}
-            names |= {self.outcomes.items} - {""}
+        names |= self.outcomes.part_files() if self.outcomes else set()
         for spec in self.sources:
             match spec:
                 case ModelSpec():

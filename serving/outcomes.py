@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from features.errors import InputError
 from features.life_encode import Documents, encode_documents, token_counts
-from features.life_layout import LIFE, LifeSchema
+from features.life_layout import LifeSchema
 from serving.bundle import Bundle, open_bundle
 from serving.calibration import calibrate
 from serving.errors import BundleError
@@ -52,7 +52,7 @@ class OutcomePredictor:
                 f"Recommender, or export a run of an outcome model"
             )
         try:
-            self.schema = LifeSchema.read(bundle.path / LIFE)
+            self.schema = LifeSchema.read(bundle.path / spec.schema_file)
         except InputError as error:
             raise BundleError(str(error)) from error
         columns = [name for outcome in self.schema.outcomes for name in outcome.columns]

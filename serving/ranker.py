@@ -23,6 +23,7 @@ from serving.graphs import open_graph
 from serving.manifest import NeuralRankerSpec, RankerSpec, TreeRankerSpec
 from serving.neural import NeuralRanker
 from serving.new_items import NewItems
+from serving.person_vectors import PersonVectors
 from serving.topk import NOTHING, Floats, Ints
 
 NEURAL = "neural"
@@ -85,8 +86,9 @@ class Ranker:
         columns: Sequence[ItemColumn],
         wanted: tuple[str, ...],
         neural: NeuralRanker | None = None,
+        persons: PersonVectors | None = None,
     ) -> None:
-        self.graph, self.neural = graph, neural
+        self.graph, self.neural, self.persons = graph, neural, persons
         self._input = graph.get_inputs()[0].name
         self._timeline, self._item_table, self._columns = timeline, item_table, columns
         self._wanted = wanted
@@ -103,7 +105,11 @@ class Ranker:
         sources = [source.name for source in bundle.manifest.sources]
         sources += [NEURAL] if spec.neural else []
         known = feature_names(columns, sources, "all")
-        if missing := [name for name in spec.features if name not in known]:
+        persons = spec.persons and PersonVectors.load(bundle, spec.persons)
+        made = persons.names if persons else ()
+        wanted = spec.features[: len(spec.features) - len(made)]
+        missing = [name for name in wanted if name not in known]
+        if missing or spec.features[len(wanted) :] != made:
             raise BundleError(
                 f"the ranker of {bundle.path} was trained on features that this release does not "
                 f"make ({len(missing)} of {len(spec.features)}, the first are {missing[:5]}): "
@@ -112,13 +118,14 @@ class Ranker:
         graph = open_graph(bundle.path / spec.graph)
         neural = spec.neural and NeuralRanker.load(bundle, spec.neural, item_table)
         timeline = ItemTimeline.open(bundle.path).delayed(spec.label_delay_days)
-        return cls(graph, timeline, item_table, columns, spec.features, neural)
+        return cls(graph, timeline, item_table, columns, wanted, neural, persons)
 
     def with_items(self, new: NewItems, item_table: Mapping[str, NDArray]) -> "Ranker":
         """The same ranker over the table that also holds new items, which have no events yet."""
         neural = self.neural and self.neural.with_items(new, item_table)
-        timeline = self._timeline.with_items(len(new))
-        return Ranker(self.graph, timeline, item_table, self._columns, self._wanted, neural)
+        persons = self.persons and self.persons.with_items(len(new))
+        timeline, columns = self._timeline.with_items(len(new)), self._columns
+        return Ranker(self.graph, timeline, item_table, columns, self._wanted, neural, persons)
 
     def write(self, directory: Path) -> None:
         """Write what `with_items` changes."""
@@ -132,7 +139,7 @@ class Ranker:
         """Features, (B, C, F) float32, in the order of the graph's input."""
         if self.neural is not None:
             candidates = with_neural_scores(candidates, block.histories, self.neural)
-        return ranking_features(
+        features_BCF = ranking_features(
             block.histories,
             block.at,
             candidates.items,
@@ -142,6 +149,9 @@ class Ranker:
             self._columns,
             wanted=self._wanted,
         )
+        if self.persons is not None:
+            features_BCF = self.persons.append(features_BCF, block.histories)
+        return features_BCF
 
     def score_part(self, prepared: Floats, items_BC: Ints, part: slice) -> Floats:
         """Scores of some candidates from the features of all."""

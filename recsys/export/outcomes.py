@@ -160,6 +160,7 @@ def export_graph(model: OutcomeModel, num_tokens: int, path: Path) -> None:
         warnings.simplefilter("ignore", FutureWarning)
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.filterwarnings("ignore", message=".*will not be used, since it shares")
+        warnings.filterwarnings("ignore", message=".*were assigned during export")
         program = torch.onnx.export(
             Predictor(model).eval(),
             tuple(example),

@@ -32,6 +32,7 @@ from offline_eval.task import Task
 from recsys.export.ranker_config import RankerConfig
 from recsys.export.trees import graph_scores, to_onnx
 from serving.candidates import Candidates
+from serving.person_vectors import PersonVectors
 
 log = logging.getLogger(__name__)
 
@@ -96,9 +97,15 @@ class Judged:
         )
 
 
-def fit_ranker(recommender: Proposer, dataset: Dataset, config: RankerConfig) -> RankerFit:
+def fit_ranker(
+    recommender: Proposer,
+    dataset: Dataset,
+    config: RankerConfig,
+    persons: PersonVectors | None = None,
+) -> RankerFit:
     """Train the second stage for the candidates of `recommender`, which has no ranker yet.
 
+    persons: the person's vector is a feature too, after all others.
     The same inputs give the same bytes. Raises InputError when too few validation cases have a
     target among the candidates.
     """
@@ -106,7 +113,7 @@ def fit_ranker(recommender: Proposer, dataset: Dataset, config: RankerConfig) ->
     task = Task.of(dataset, "validation", exclude_seen=False)
     cases = rng.permutation(len(task))[: config.max_cases]
     num_held_out = round(len(cases) * config.held_out)
-    judge = Judge(recommender, dataset, task, config)
+    judge = Judge(recommender, dataset, task, config, persons)
     train, dropped = gather(judge.cases(cases[num_held_out:]), config.negatives, rng)
     held_out = list(judge.cases(cases[:num_held_out]))
     measured, missed = gather(iter(held_out), None, rng)
@@ -158,14 +165,18 @@ class Judge:
         dataset: Dataset,
         task: Task,
         config: RankerConfig = RankerConfig(),  # noqa: B008 - frozen
+        persons: PersonVectors | None = None,
     ) -> None:
         self._recommender, self._dataset, self._task = recommender, dataset, task
+        self._persons = persons
         self._timeline = ItemTimeline.open(dataset.path).delayed(config.label_delay_days)
         self._columns = dataset.schema.item_columns
         width = dataset.schema.num_items + 1
         self._relevant = np.sort(task.truth.users * width + task.truth.items)
         none = recommender.candidates(task.histories.take(slice(0, 1)), at=task.at[:1])
-        self.names = feature_names(self._columns, tuple(none.source_scores), config.features)
+        sources = tuple(none.source_scores)
+        self._wanted = feature_names(self._columns, sources, config.features)
+        self.names = (*self._wanted, *(persons.names if persons else ()))
 
     def cases(self, rows: NDArray[np.integer]) -> Iterator[Case]:
         """The cases at `rows` of the task, in that order."""
@@ -183,8 +194,10 @@ class Judge:
             self._timeline,
             self._dataset.item_table,
             self._columns,
-            wanted=self.names,
+            wanted=self._wanted,
         )
+        if self._persons is not None:
+            features_BCF = self._persons.append(features_BCF, histories)
         keys_BC = rows[:, None] * (self._dataset.schema.num_items + 1) + candidates.items
         labels_BC = np.isin(keys_BC, self._relevant)
         for b, row in enumerate(rows):

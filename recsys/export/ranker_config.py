@@ -34,6 +34,9 @@ class RankerConfig:
     features: Literal["basic", "all"] | tuple[str, ...] = "basic"
     """Ranking features: those of `features.asof`, all that there are, or a list of names. Each
     costs time in every request; the bundle keeps the names."""
+    persons: str = ""
+    """A bundle of an outcome model: its vector of the person behind the history is a feature too,
+    `person_0` and so on. Its outcome windows should end before the validation cases begin."""
     label_delay_days: int = 0
     """Days after which an event is known to the item statistics, beside the rest of its day."""
     seed: int = 0

@@ -5,6 +5,7 @@ ranker has learnt from the training part, so what it says of those candidates is
 """
 
 import json
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,11 +17,12 @@ from features.encode import Histories
 from features.errors import InputError
 from features.store import Dataset
 from recsys.export.config import ExportConfig
-from serving.bundle import Bundle
+from serving.bundle import Bundle, open_bundle
 from serving.candidates import Candidates
-from serving.manifest import Manifest, NeuralRankerSpec, TreeRankerSpec
+from serving.manifest import Manifest, NeuralRankerSpec, OutcomeSpec, TreeRankerSpec
 from serving.neural import NeuralRanker
 from serving.parts import Parts
+from serving.person_vectors import PersonVectors
 from serving.ranker import with_neural_scores
 from serving.recommender import Recommender
 
@@ -106,6 +108,27 @@ def _load(run: Path) -> "tuple[Ranker, str]":
     return model, name
 
 
+def copy_persons(source: str, directory: Path) -> OutcomeSpec | None:
+    """Copy the outcome model of the bundle `source`, where one is named, and say what it is.
+
+    Raises InputError where it predicts no outcome, BundleError where it is damaged.
+    """
+    if not source:
+        return None
+    bundle = open_bundle(Path(source))
+    spec = bundle.manifest.outcomes
+    if spec is None:
+        raise InputError(
+            f"export.lightgbm.persons = '{source}' recommends items: expected the bundle of an "
+            f"outcome model"
+        )
+    names = {"graph": "persons.onnx", "schema_file": "persons.json"}
+    names |= {"items": "persons.items.parquet"} if spec.items else {}
+    for part, name in names.items():
+        shutil.copyfile(bundle.path / getattr(spec, part), directory / name)
+    return spec.model_copy(update={**names, "golden": ()})
+
+
 def _add_trees(
     directory: Path,
     manifest: Manifest,
@@ -120,7 +143,9 @@ def _add_trees(
     proposer = recommender
     if neural is not None:
         proposer = Stacked(recommender, NeuralRanker.load(bundle, neural, data.item_table))
-    fit = fit_ranker(proposer, data, config.lightgbm)
+    persons = copy_persons(config.lightgbm.persons, directory)
+    vectors = persons and PersonVectors.load(bundle, persons)
+    fit = fit_ranker(proposer, data, config.lightgbm, vectors)
     (directory / TREES).write_bytes(fit.onnx)
     report = {key: value for key, value in asdict(fit).items() if key != "onnx"}
     update: dict[str, Any] = {
@@ -129,6 +154,7 @@ def _add_trees(
             features=fit.features,
             label_delay_days=config.lightgbm.label_delay_days,
             neural=neural,
+            persons=persons,
         ),
         "report": {"ranker": json.loads(json.dumps(report))},
     }

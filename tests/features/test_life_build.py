@@ -234,6 +234,14 @@ BAD = {
 }
 
 
+def test_times_that_are_numbers_are_refused(tmp_path: Path) -> None:
+    events, people = tables.register()
+    numbers = events.with_columns(pl.col("timestamp").to_physical())
+    stage = tables.write_events(tmp_path / "events", numbers, people)
+    with pytest.raises(InputError, match=r"timestamp of type Int64, expected Datetime\(us\)"):
+        build_lives(stage, tables.config(), tmp_path / "lives")
+
+
 @pytest.mark.parametrize("case", BAD)
 def test_unusable_tables_are_one_sentence(case: str, tmp_path: Path) -> None:
     options, sentence = BAD[case]
