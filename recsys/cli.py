@@ -16,6 +16,7 @@ from recsys.commands import (
     gates,
     lives,
     online,
+    planning,
     releases,
     scoring,
     stages,
@@ -41,6 +42,7 @@ GROUPS = (
     releases,
     online,
     lives,
+    planning,
 )
 for group in GROUPS:
     app.add_typer(group.app)

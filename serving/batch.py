@@ -146,7 +146,13 @@ def run_job(
         kept, started = len(done), time.monotonic()
         if done:
             log.info("%s: keeping %d of %d finished parts", out, kept, len(plan.parts))
-        failures = _make(job, journal, done, executor or _executor_for(plan))
+        try:
+            failures = _make(job, journal, done, executor or _executor_for(plan))
+        except OSError as error:
+            raise InputError(
+                f"{out}: {error}: {len(done)} of {len(plan.parts)} parts are finished and kept; "
+                f"put it right (a full disk: make room) and give the same command again"
+            ) from error
         seconds = time.monotonic() - started
         _write_failures(directory, failures)
         _refuse_failures(directory, failures, plan, checks)

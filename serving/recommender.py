@@ -163,10 +163,13 @@ class Recommender:
         found = self._pipeline.rank(request.histories, request.at, policy, width, context)
         degraded = self._degraded(len(request.histories.items), request.unknown, found)
         block = Block.of(request.histories, request.at, self.num_items, context)
+        return self.explainer().explain(block, policy, width, degraded, request.unknown)
+
+    def explainer(self) -> Explainer:
+        """What explains the answers to histories in dense ids."""
         spec = self.manifest.ranker
         names = spec.features if isinstance(spec, TreeRankerSpec) else ()
-        explainer = Explainer(self._pipeline, self._catalogue, self._writer, self.item_table, names)
-        return explainer.explain(block, policy, width, degraded, request.unknown)
+        return Explainer(self._pipeline, self._catalogue, self._writer, self.item_table, names)
 
     def recommend_many(self, frame: pl.DataFrame, *, k: int = 10) -> pl.DataFrame:
         """The best k items of every user of a frame of events.
@@ -204,9 +207,8 @@ class Recommender:
         return larger
 
     def retire_items(self, raw_item_ids: Iterable[RawId]) -> Self:
-        """A recommender that never answers with these items, sharing all else with this one.
-
-        Histories may still hold them: what they tell of a user stays. Unknown ids are ignored.
+        """A recommender that never answers with these items (unknown ids are ignored), sharing all
+        else with this one. Histories may still hold them: what they tell of a user stays.
         """
         retired = copy.copy(self)
         retired._compiler = self._compiler.without(self._catalogue.find_all(raw_item_ids))

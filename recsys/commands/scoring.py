@@ -26,6 +26,12 @@ def score(
         typer.Option(help="One row a user with lists, one row an item, or vectors of the users."),
     ] = "lists",
     k: Annotated[int, typer.Option("-k", "--k", min=1, help="Items per user.")] = 100,
+    explain: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Also say why, of each user's first so many items; ten times the work."
+        ),
+    ] = 0,
     history: Annotated[
         Literal["all", "validation", "test"],
         typer.Option(help="Of a dataset: all events of a user, or those before a split."),
@@ -85,8 +91,10 @@ def score(
     elif processes is not None:
         executor = local(processes)
     if predicts_outcomes(bundle):
-        if require or previous:
-            raise typer.BadParameter("--require and --previous are for bundles that recommend")
+        if require or previous or explain:
+            raise typer.BadParameter(
+                "--require, --previous and --explain are for bundles that recommend"
+            )
         told = PeopleQuestion(
             persons=str(persons) if persons else "", at=at, embedding=what == "vectors"
         )
@@ -97,7 +105,7 @@ def score(
         raise typer.BadParameter("--persons and --at are for bundles that predict outcomes")
     limits = tuple(Limit.parse(text) for text in require or ())
     checks = Checks(max_quarantined=max_quarantined, limits=limits, previous=previous)
-    question = Question(what=what, k=k, history=history)
+    question = Question(what=what, k=k, history=history, explain=explain)
     score_users(
         bundle,
         source,

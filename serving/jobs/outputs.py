@@ -1,6 +1,7 @@
 """What a part holds: lists, rows or vectors, as a frame of exactly one user after another.
 
     lists    user_id, degraded, item_ids, scores, sources     one row a user
+             and explanations, where they are asked for (`serving.jobs.explained`)
     rows     user_id, rank, item_id, score, source            one row a recommended item
     vectors  user_id, vector                                  null without a known history
 
@@ -13,7 +14,8 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from serving.errors import BundleError
+from serving.errors import BundleError, RequestError
+from serving.jobs.explained import explanations
 from serving.jobs.plan import ABOUT_ITEMS, Question
 from serving.jobs.population import Population
 from serving.model_source import ModelSource
@@ -24,7 +26,11 @@ REASONS = ("", "no_history", "unknown_items", "no_candidates")
 
 
 def check_question(recommender: Recommender, question: Question) -> None:
-    """Raise BundleError where the bundle cannot answer what is asked."""
+    """Raise BundleError where the bundle cannot answer what is asked, RequestError where nothing
+    can.
+    """
+    if question.explain and question.what != "lists":
+        raise RequestError(f"explain={question.explain} goes with lists, not {question.what}")
     if question.what in ("vectors", *ABOUT_ITEMS):
         model_source(recommender)
 
@@ -37,7 +43,10 @@ def answer(recommender: Recommender, question: Question, asked: Population) -> p
     ranked = recommender.rank(asked.histories, k=k, at=asked.at)
     if question.what == "rows":
         return recommender.as_frame(asked.users, ranked)
-    return aslist_column(recommender, asked, ranked)
+    lists = aslist_column(recommender, asked, ranked)
+    if not question.explain:
+        return lists
+    return lists.with_columns(explanations(recommender, asked, min(question.explain, k)))
 
 
 def count_users(question: Question, frame: pl.DataFrame) -> int:

@@ -53,6 +53,8 @@ class Question:
     k: int = 100
     """Items listed, at most."""
     history: HistoryPart = "all"
+    explain: int = 0
+    """Items of each list that are explained: `serving.jobs.explained`; for lists only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,9 +1,13 @@
 """Makes parts from a loaded bundle: read, answer, check, write to a temporary name, rename."""
 
+import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
+
+import polars as pl
 
 from features.errors import InputError
 from features.stage import file_sha256, sync
@@ -89,11 +93,27 @@ class Worker:
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> str:
-    """Let `write` fill a temporary sibling, then sync and rename it; returns its sha256."""
+    """Let `write` fill a temporary sibling, then sync and rename it; returns its sha256.
+
+    Raises OSError where the disk does not take it; the sibling is gone then.
+    """
     temporary = path.with_suffix(".tmp")
-    write(temporary)
-    sync(temporary)
+    try:
+        write(temporary)
+        sync(temporary)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        temporary.unlink(missing_ok=True)
+        raise _from_system(error, path) from error
     digest = file_sha256(temporary)
     temporary.replace(path)
     sync(path.parent)
     return digest
+
+
+def _from_system(error: Exception, path: Path) -> Exception:
+    """The OSError behind an error of Polars, which has it in words only; others as they are."""
+    found = re.search(r"\(os error (\d+)\)", str(error))
+    if found is None or isinstance(error, OSError):
+        return error
+    number = int(found.group(1))
+    return OSError(number, os.strerror(number), str(path))

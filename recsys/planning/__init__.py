@@ -1,0 +1,1 @@
+"""What a job of another size will take: measured costs, times the work there is."""
