@@ -82,7 +82,7 @@ def fit(
         if due:
             steps = (progress.step - 1) % steps_per_validation + 1
             scores = {
-                "loss": loss_sum.item() / steps,
+                "loss": mean_loss(fabric, loss_sum) / steps,
                 "events_per_second": journal.events_per_second(),
                 **task.validate(model),
             }
@@ -99,6 +99,11 @@ def fit(
             checkpoints.save(model, optimizer, progress)
             saved_at = time.monotonic()
     return progress
+
+
+def mean_loss(fabric: Fabric, loss_sum: Tensor) -> float:
+    """The mean over the ranks; after a resumed checkpoint between validations, in part rank 0's."""
+    return torch.as_tensor(fabric.all_reduce(loss_sum.clone(), reduce_op="mean")).item()
 
 
 def measure(

@@ -41,6 +41,7 @@ from recsys.models import MODELS
 from recsys.models.interface import Retriever
 from recsys.training.checkpoint import CHECKPOINT, Checkpoints, Progress, replace_file
 from recsys.training.config import TrainConfig
+from recsys.training.distributed import RANKS, keep_global_batch
 from recsys.training.journal import Journal, open_journal
 from recsys.training.kinds import kind_of, model_config, stages_of
 from recsys.training.loop import fit
@@ -103,6 +104,7 @@ def train(
             model = MODELS[model_name].model(sizes)
             if config.start_from:
                 start_from(Path(config.start_from), model_name, model, dataset)
+            config = keep_global_batch(fabric, directory, config)
             stages = stages_of(model_name, fabric, model, config, data)
             best = run_stages(fabric, model, stages, directory)
             if fabric.is_global_zero:
@@ -111,7 +113,8 @@ def train(
         result = TrainResult(run=out, **json.loads((directory / RESULT).read_text()))
         fabric.barrier()
         if fabric.is_global_zero:
-            for path in [*directory.rglob(CHECKPOINT), *directory.rglob("best-*.safetensors")]:
+            leftovers = (RANKS, CHECKPOINT, "best-*.safetensors")
+            for path in [path for name in leftovers for path in directory.rglob(name)]:
                 path.unlink()
             if (dataset / TOKENIZER).is_file():
                 shutil.copyfile(dataset / TOKENIZER, directory / TOKENIZER)
