@@ -27,6 +27,7 @@ from data.public import reading
 from data.tables import Tables
 from features.errors import InputError
 from features.schema import check_events, check_items
+from features.spread import Spread
 from features.stage import refuse_existing, write_stage
 
 EVENTS = "events.parquet"
@@ -66,17 +67,22 @@ def load_life(config: LifeSource) -> LifeTables:
             return load_study(config)
 
 
-def build_events(config: DataConfig, out: Path, base: Path | None = None) -> None:
+def build_events(
+    config: DataConfig, out: Path, base: Path | None = None, spread: Spread | None = None
+) -> None:
     """Write the `events` stage of a source to `out`, which must not exist. Raises InputError.
 
-    base: an older `events/` in parts that this log continues. Prints one line of counts to stderr.
+    base: an older `events/` in parts that this log continues. spread: where the pieces of a log in
+    parts are made; by default here. Prints one line of counts to stderr.
     """
     started = time.perf_counter()
     if isinstance(config, LogFiles) and config.parts:
-        partition(config, out, base)
+        partition(config, out, base, spread)
         return
-    if base is not None:
-        raise InputError("only a log in parts grows: set parts in [data] of source 'log'")
+    if base is not None or spread is not None:
+        raise InputError(
+            "only a log in parts grows or is spread: set parts in [data] of source 'log'"
+        )
     refuse_existing(out)
     tables = load(config)
     if isinstance(tables, LifeTables):

@@ -5,45 +5,47 @@
    chunk: an Arrow file with a record batch for every part, in the order of the log.
 3. Gather: the batches of one part from all chunks, sorted by user and time, become its file.
 
-A killed run continues after its last finished file or part. With a `base`, only files that the
-base has not read are taken; its parts are shared by hard link, and new rows come in files of their
-own beside them. Memory: some copies of one batch, then of one part.
+Files and parts are pieces of work that may be done elsewhere, side by side (`data.shuffle`,
+`features.spread`). A killed run continues after its last finished file or part. With a `base`, only
+files that the base has not read are taken; its parts are shared by hard link, and new rows come in
+files of their own beside them. Memory: some copies of one batch, then of one part.
 """
 
 import os
 import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
-import pyarrow as pa
 
-from data.aside import FILE_ROW, REJECTED, Aside
+from data.aside import REJECTED
 from data.columns import id_type
-from data.config import EVENT_COLUMNS, LogFiles
-from data.files import Scan, find_files, reading
-from data.log import convert_events, open_events, read_item_pieces, read_user_pieces, title_of
+from data.config import LogFiles
+from data.files import Scan, find_files
+from data.log import open_events, read_item_pieces, read_user_pieces, title_of
+from data.shuffle import FileTask, PartTask, gather_part, shuffle_file
 from features.errors import InputError
-from features.parts import part_file, part_of
-from features.progress import Progressing, peak_memory, progress
+from features.parts import part_file
+from features.progress import peak_memory, progress
 from features.resume import Workspace, resumable_stage
-from features.schema import check_events, check_items
+from features.schema import check_items
+from features.spread import Spread, in_turn
 from features.stage import StageManifest, file_sha256, read_manifest
 
-BATCH = 1 << 20
-"""Rows of a file that are held at once."""
 ID_COLUMNS = ("user_id", "item_id", "session_id")
 
 
-def partition(config: LogFiles, out: Path, base: Path | None = None) -> None:
+def partition(
+    config: LogFiles, out: Path, base: Path | None = None, spread: Spread | None = None
+) -> None:
     """Write the `events` stage of a log to `out` in `config.parts` parts. Raises InputError.
 
-    base: an `events/` in parts whose log this one continues. Prints one line to stderr.
+    base: an `events/` in parts whose log this one continues. spread: where files are shuffled and
+    parts sorted; by default here. Prints one line to stderr.
     """
     started = time.perf_counter()
     older = _open_base(config, base) if base is not None else None
@@ -64,8 +66,8 @@ def partition(config: LogFiles, out: Path, base: Path | None = None) -> None:
         scans = [open_events(config, path) for path in paths]
         types = _write_tables(config, scans, older, work)
         generation = int(about["generation"])
-        _shuffle(config, scans, types, work)
-        rows = _gather(config, generation, types, work)
+        _shuffle(config, scans, types, work, spread)
+        rows = _gather(config, generation, work, spread or in_turn)
         _finish(work, hashes, rows)
         described = _describe(work.config)
     seconds = time.perf_counter() - started
@@ -160,111 +162,60 @@ def _write_tables(
 
 
 def _shuffle(
-    config: LogFiles, scans: list[Scan], types: dict[str, pl.DataType], work: Workspace
-) -> None:
-    """Chunks of all files, each with a batch a part; a finished file is in the journal."""
-    with progress("shuffling", len(scans)) as bar:
-        for number, scan in enumerate(scans):
-            key = f"file {number}"
-            if key not in work.done:
-                work.finish(key, *_shuffle_file(config, number, scan, types, work, bar))
-            bar.advance()
-
-
-def _shuffle_file(
     config: LogFiles,
-    number: int,
-    scan: Scan,
+    scans: list[Scan],
     types: dict[str, pl.DataType],
     work: Workspace,
-    bar: Progressing,
-) -> tuple[Any, ...]:
-    aside = Aside(skip=config.on_error == "skip")
-    rejected = work.scratch / f"rejected-{number:06d}.jsonl"
-    chunks, behaviours, rows = [], {}, 0
-    with rejected.open("w") as aside_lines:
-        for chunk, batch in enumerate(_batches(scan)):
-            frame = convert_events(config, batch, scan.path, aside)
-            aside_lines.write(aside.lines())
-            if frame.is_empty():
-                continue
-            if not aside.skip:
-                check_events(frame, str(scan.path), ordered=False)
-            with reading(scan.path):
-                frame = frame.cast({k: v for k, v in types.items() if k in frame.columns})
-            behaviours.update(dict.fromkeys(frame["event"].unique().sort()))
-            path = work.scratch / f"chunk-{number:06d}-{chunk:04d}.arrow"
-            _write_chunk(path, frame.drop(FILE_ROW), config.parts)
-            chunks.append(path)
-            rows += len(frame)
-            bar.rows(len(frame))
-    if not rows and not aside.skip:
-        raise InputError(f"{scan.path} is empty: it has the columns, and no rows")
-    names = [path.name for path in chunks]
-    note = {"chunks": names, "rows": rows, "behaviours": list(behaviours)}
-    return note, rejected, *chunks
-
-
-def _batches(scan: Scan) -> Iterator[pl.DataFrame]:
-    numbered = scan.lazy.with_row_index(FILE_ROW, offset=1)
-    with reading(scan.path):
-        yield from numbered.collect_batches(chunk_size=BATCH, maintain_order=True)
-
-
-def _write_chunk(path: Path, frame: pl.DataFrame, num_parts: int) -> None:
-    parts = part_of(frame["user_id"], num_parts)
-    order = np.argsort(parts, kind="stable")
-    names = [name for name in EVENT_COLUMNS if name in frame.columns]
-    table = frame.select(names)[order].to_arrow(compat_level=pl.CompatLevel.oldest())
-    edges = np.searchsorted(parts[order], np.arange(num_parts + 1))
-    options = pa.ipc.IpcWriteOptions(compression="lz4")
-    with (
-        pa.OSFile(str(path), "wb") as sink,
-        pa.ipc.new_file(sink, table.schema, options=options) as writer,
-    ):
-        for part in range(num_parts):
-            rows = table.slice(edges[part], edges[part + 1] - edges[part]).combine_chunks()
-            batches = rows.to_batches()
-            empty = pa.RecordBatch.from_pylist([], schema=table.schema)
-            writer.write_batch(batches[0] if batches else empty)
+    spread: Spread | None,
+) -> None:
+    """Chunks of all files, each with a batch a part; a finished file is in the journal."""
+    tasks = [
+        FileTask(config, number, scan.path, types, work.scratch)
+        for number, scan in enumerate(scans)
+    ]
+    waiting = [task for task in tasks if task.key not in work.done]
+    with progress("shuffling", len(scans)) as bar:
+        for _ in range(len(tasks) - len(waiting)):
+            bar.advance()
+        if spread is None:
+            results = in_turn(partial(shuffle_file, say_rows=bar.rows), waiting)
+        else:
+            results = spread(shuffle_file, waiting)
+        for task, shuffled in zip(waiting, results, strict=True):
+            work.finish(task.key, shuffled.note, *shuffled.files)
+            if spread is not None:
+                bar.rows(shuffled.note["rows"])
+            bar.advance()
 
 
 def _gather(
-    config: LogFiles, generation: int, types: dict[str, pl.DataType], work: Workspace
+    config: LogFiles,
+    generation: int,
+    work: Workspace,
+    spread: Spread,
 ) -> int:
     """Write the file of every part that has new rows; return how many rows there are."""
     notes = [note for key, note in work.done.items() if key.startswith("file ")]
-    chunks = [work.scratch / name for note in notes for name in note["chunks"]]
+    chunks = tuple(work.scratch / name for note in notes for name in note["chunks"])
     known = [*work.config["behaviours"], *(name for note in notes for name in note["behaviours"])]
     work.config["behaviours"] = sorted(set(known))
-    event = pl.Enum(work.config["behaviours"])
     (work.directory / "parts").mkdir(exist_ok=True)
     if not chunks:
         raise InputError(f"data.paths = {list(config.paths)}: no row can be used")
-    readers = [pa.ipc.open_file(pa.memory_map(str(path))) for path in chunks]
+    behaviours = tuple(work.config["behaviours"])
+    tasks = [
+        PartTask(config, part, chunks, behaviours, work.directory / part_file(part, generation))
+        for part in range(config.parts)
+    ]
+    waiting = [task for task in tasks if task.key not in work.done]
     with progress("sorting", config.parts) as bar:
-        for part in range(config.parts):
-            key = f"part {part}"
-            if key not in work.done:
-                batches = [reader.get_batch(part) for reader in readers]
-                table = pa.Table.from_batches([b for b in batches if len(b)], readers[0].schema)
-                frame = pl.DataFrame(pl.from_arrow(table))
-                path = work.directory / part_file(part, generation)
-                if len(frame):
-                    frame = _sorted(config, frame).with_columns(pl.col("event").cast(event))
-                    frame.write_parquet(path, compression="lz4", statistics=False)
-                work.finish(key, len(frame), *([path] if len(frame) else []))
-            bar.rows(work.done[key])
+        for _ in range(len(tasks) - len(waiting)):
+            bar.advance()
+        for task, rows in zip(waiting, spread(gather_part, waiting), strict=True):
+            work.finish(task.key, rows, *([task.out] if rows else []))
+            bar.rows(rows)
             bar.advance()
     return sum(note["rows"] for note in notes)
-
-
-def _sorted(config: LogFiles, frame: pl.DataFrame) -> pl.DataFrame:
-    """By user and time, ties as in the log; refused where the log had to be in order and is not."""
-    if config.order == "sort":
-        return frame.sort("user_id", "timestamp", maintain_order=True)
-    grouped = frame.sort("user_id", maintain_order=True)
-    return check_events(grouped, f"the log of {', '.join(config.paths)}, sorted by user")
 
 
 def _finish(work: Workspace, hashes: dict[str, Future[str]], rows: int) -> None:

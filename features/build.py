@@ -29,6 +29,7 @@ from features.progress import count_part, describe, steps
 from features.schema import SESSION_ID, Events, check_events, check_items, check_sessions
 from features.sequences import Sequences, group_by_user
 from features.splits import Cuts, between, shift_cuts, split_sequences
+from features.spread import Spread, in_turn
 from features.stage import StageManifest, read_manifest, verify_files, write_stage
 from features.store import write_table
 from features.timeline import write_timelines
@@ -55,7 +56,13 @@ class Encoded:
     table: ItemTable
 
 
-def build_dataset(events: Path, config: FeatureConfig, out: Path, base: Path | None = None) -> None:
+def build_dataset(
+    events: Path,
+    config: FeatureConfig,
+    out: Path,
+    base: Path | None = None,
+    spread: Spread | None = None,
+) -> None:
     """Build the dataset `out` from the directory `events`; prints one line of counts to stderr.
 
     The same input and config give the same bytes. Raises InputError for an unusable log or
@@ -70,10 +77,12 @@ def build_dataset(events: Path, config: FeatureConfig, out: Path, base: Path | N
             ids = pl.Series("item_id", pl.from_arrow(raw_ids))
             return read_items(events, parent, config, ids)
 
-        build_from_parts(events, parent, config, out, base, items_of)
+        build_from_parts(events, parent, config, out, base, items_of, spread or in_turn)
         return
-    if base is not None:
-        raise InputError(f"{events} is not in parts, and only a log in parts grows: see docs")
+    if base is not None or spread is not None:
+        raise InputError(
+            f"{events} is not in parts, and only a log in parts grows or is spread: see docs"
+        )
     described = {"features": asdict(config)}
     with (
         write_stage(out, kind="dataset", config=described, parent=parent.sha256) as directory,

@@ -29,6 +29,7 @@ from features.progress import describe, peak_memory, steps
 from features.reduced import ItemNumbers, Reduced, reduce_parts
 from features.resume import resumable_stage
 from features.splits import describe_split, refuse_empty
+from features.spread import Spread, in_turn
 from features.stage import StageManifest, verify_files
 from features.store import write_table
 
@@ -48,10 +49,12 @@ def build_from_parts(  # noqa: PLR0915 - the whole build in its order, each line
     out: Path,
     base_path: Path | None,
     read_items: ReadItems,
+    spread: Spread = in_turn,
 ) -> None:
     """Write the dataset `out` of an `events/` in parts; prints one line of counts to stderr.
 
-    base_path: an older dataset that is continued. Raises InputError as `build_dataset` does.
+    base_path: an older dataset that is continued. spread: where parts are cleaned. Raises
+    InputError as `build_dataset` does.
     """
     started = time.perf_counter()
     base = Base.open(base_path, config) if base_path is not None else None
@@ -68,7 +71,7 @@ def build_from_parts(  # noqa: PLR0915 - the whole build in its order, each line
             ItemNumbers(base.item_ids() if base else pa.array([], pa.int64())),
             kept=base.unchanged(parent) if base else {},
         )
-        reduce_parts(events, parent, config, reduced, work)
+        reduce_parts(events, parent, config, reduced, work, spread)
         target_events = config.target_events or event_types
         targets = np.isin(["", *event_types], target_events)  # by code
         cutter = Cutter(config, find_instants(reduced, config), targets)

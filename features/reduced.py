@@ -24,9 +24,13 @@ from features.progress import progress
 from features.resume import Workspace
 from features.schema import SESSION_ID, Events
 from features.sequences import Sequences, group_by_user
+from features.spread import Spread, in_turn
 from features.stage import StageManifest
 from features.store import read_table, to_arrays, write_table
 from features.vocabulary import number_by_appearance
+
+CLEANED = "cleaned"
+"""Folder of parts whose items are not numbered yet."""
 
 
 def part_files(directory: Path, part: int) -> tuple[Path, Path]:
@@ -70,9 +74,10 @@ class ItemNumbers:
 
     ids: pa.Array
 
-    def encode(self, raw_items: pa.Array) -> tuple[NDArray[np.int32], pa.Array]:
-        """The number of each element, and the raw ids that are new: they get the next numbers."""
-        codes, distinct = number_by_appearance(raw_items)
+    def number(self, distinct: pa.Array) -> tuple[NDArray[np.int32], pa.Array]:
+        """The number of each of some distinct raw ids, and those that are new: they get the next
+        numbers.
+        """
         known = pl.DataFrame({"id": pl.from_arrow(self.ids.cast(distinct.type))})
         known = known.with_row_index("number", offset=1)
         asked = pl.DataFrame({"id": pl.from_arrow(distinct)})
@@ -82,7 +87,7 @@ class ItemNumbers:
         numbers[new] = len(self.ids) + 1 + np.arange(new.sum(), dtype=np.int32)
         added = distinct.filter(pa.array(new))
         self.add(added)
-        return numbers[codes], added
+        return numbers, added
 
     def add(self, raw_ids: pa.Array) -> None:
         """Number more items."""
@@ -116,30 +121,78 @@ class Reduced:
                 bar.advance()
 
 
+@dataclass(frozen=True, slots=True)
+class CleaningTask:
+    """A part to clean, wherever that is done."""
+
+    events: Path
+    names: tuple[str, ...]
+    """Of the part's files."""
+    part: int
+    config: FeatureConfig
+    event_types: tuple[str, ...]
+    directory: Path
+
+    @property
+    def key(self) -> str:
+        """In the journal."""
+        return f"part {self.part}"
+
+    @property
+    def distinct_file(self) -> Path:
+        """Raw ids of the part's items; the rows hold their places."""
+        return self.directory / f"distinct-{self.part:05d}.arrow"
+
+
+def clean_part(task: CleaningTask) -> dict[str, int]:
+    """Clean a part and keep it with its items by their places in the file of distinct ids.
+
+    Returns how many rows it had and how many events are left.
+    """
+    frame = _read(task.events, list(task.names), task.config)
+    kept = keep_behaviours(frame.lazy(), task.config.events).collect()
+    if task.config.duplicates != "exact" or may_repeat(kept.select(Events.column_names())):
+        kept = drop_duplicates(kept.lazy(), task.config.duplicates).collect()
+    if task.config.min_user_events > 1:
+        kept = kept.filter(pl.len().over("user_id") >= task.config.min_user_events)
+    sequences = group_by_user(kept, task.event_types)
+    places, distinct = number_by_appearance(sequences.raw_items)
+    write_table(task.distinct_file, {"id": distinct})
+    save_reduced(task.directory, task.part, replace(sequences, raw_items=pa.array(places)))
+    return {"rows": len(frame), "events": len(sequences)}
+
+
 def reduce_parts(
-    events: Path, manifest: StageManifest, config: FeatureConfig, reduced: Reduced, work: Workspace
+    events: Path,
+    manifest: StageManifest,
+    config: FeatureConfig,
+    reduced: Reduced,
+    work: Workspace,
+    spread: Spread = in_turn,
 ) -> None:
-    """Fill `reduced`, whose items and kept parts are those of the base, if there is one."""
+    """Fill `reduced`, whose items and kept parts are those of the base, if there is one.
+
+    spread: where parts are cleaned; they are numbered here, in their order.
+    """
     num_parts = int(manifest.config["parts"])
+    tasks = {
+        part: CleaningTask(
+            events, tuple(names), part, config, reduced.event_types, reduced.directory / CLEANED
+        )
+        for part in range(num_parts)
+        if part not in reduced.kept and (names := files_of_part(manifest.files, part))
+    }
+    waiting = [task for task in tasks.values() if task.key not in work.done]
+    (reduced.directory / CLEANED).mkdir(exist_ok=True)
+    cleaned = spread(clean_part, waiting)
     with progress("cleaning", num_parts) as bar:
         for part in range(num_parts):
-            key, names = f"part {part}", files_of_part(manifest.files, part)
-            added = reduced.directory / f"items-{part:05d}.arrow"
+            note = {"rows": 0, "events": 0}
             if part in reduced.kept:
                 count = len(reduced.open(part))
                 note = {"rows": count, "events": count}
-            elif not names:
-                note = {"rows": 0, "events": 0}
-            elif key in work.done:
-                note = work.done[key]
-                reduced.items.add(read_table(added).column("id").combine_chunks())
-            else:
-                frame = _read(events, names, config)
-                sequences, new = _reduce(frame, config, reduced)
-                write_table(added, {"id": new})
-                files = save_reduced(reduced.directory, part, sequences)
-                note = {"rows": len(frame), "events": len(sequences)}
-                work.finish(key, note, added, *files)
+            elif part in tasks:
+                note = _number_part(tasks[part], cleaned, reduced, work)
             reduced.rows_read += note["rows"]
             if note["events"]:
                 reduced.parts.append(part)
@@ -155,25 +208,32 @@ def reduce_parts(
         )
 
 
+def _number_part(
+    task: CleaningTask, cleaned: Iterator[dict[str, int]], reduced: Reduced, work: Workspace
+) -> dict[str, int]:
+    """Give the items of the next part their numbers; returns its note."""
+    added = reduced.directory / f"items-{task.part:05d}.arrow"
+    if task.key in work.done:
+        reduced.items.add(read_table(added).column("id").combine_chunks())
+        return work.done[task.key]
+    note = next(cleaned)
+    distinct = read_table(task.distinct_file).column("id").combine_chunks()
+    numbers, new = reduced.items.number(distinct)
+    whole = open_reduced(task.directory, task.part)
+    numbered = whole.with_items(pa.array(numbers[whole.raw_items.to_numpy()]))
+    files = save_reduced(reduced.directory, task.part, numbered)
+    write_table(added, {"id": new})
+    work.finish(task.key, note, added, *files)
+    for path in (task.distinct_file, *part_files(task.directory, task.part)):
+        path.unlink()
+    return note
+
+
 def _read(events: Path, names: list[str], config: FeatureConfig) -> pl.DataFrame:
     wanted = Events.column_names()
     if isinstance(config.split, LastSession):
         wanted.append(SESSION_ID)
     return read_part(events, names, wanted)
-
-
-def _reduce(
-    frame: pl.DataFrame, config: FeatureConfig, reduced: Reduced
-) -> tuple[Sequences, pa.Array]:
-    """The cleaned events of a part as numbers, and the raw ids of items that are new."""
-    kept = keep_behaviours(frame.lazy(), config.events).collect()
-    if config.duplicates != "exact" or may_repeat(kept.select(Events.column_names())):
-        kept = drop_duplicates(kept.lazy(), config.duplicates).collect()
-    if config.min_user_events > 1:
-        kept = kept.filter(pl.len().over("user_id") >= config.min_user_events)
-    sequences = group_by_user(kept, reduced.event_types)
-    numbers, new = reduced.items.encode(sequences.raw_items)
-    return replace(sequences, raw_items=pa.array(numbers)), new
 
 
 def _keep_core(reduced: Reduced, config: FeatureConfig) -> None:

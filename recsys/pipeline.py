@@ -24,6 +24,7 @@ from recsys.config import EvaluateConfig, RunConfig, read_config
 from recsys.export.config import ExportConfig
 
 if TYPE_CHECKING:
+    from features.spread import Spread
     from offline_eval.report import Report
     from recsys.training.run import TrainResult
 
@@ -45,21 +46,29 @@ class Workspace:
         return self.root / stage
 
 
-def features_stage(config: RunConfig, events: Path, out: Path, base: Path | None = None) -> None:
+def features_stage(
+    config: RunConfig,
+    events: Path,
+    out: Path,
+    base: Path | None = None,
+    spread: "Spread | None" = None,
+) -> None:
     """Encode events for training: a dataset of lives where the config has a [life] section.
 
-    base: an older dataset that a log in parts continues.
+    base: an older dataset that a log in parts continues. spread: where its parts are cleaned.
     """
     if config.life is not None:
-        if base is not None:
-            raise InputError("a dataset of lives is built anew: leave out --base")
+        if base is not None or spread is not None:
+            raise InputError(
+                "a dataset of lives is built anew and here: leave out --base and --ray"
+            )
         from features.life_build import build_lives  # noqa: PLC0415 - Polars loads where it works
 
         build_lives(events, config.life, out)
     else:
         from features.build import build_dataset  # noqa: PLC0415
 
-        build_dataset(events, config.features, out, base)
+        build_dataset(events, config.features, out, base, spread)
 
 
 def train_stage(config: RunConfig, dataset: Path, out: Path) -> "TrainResult":

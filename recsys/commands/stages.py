@@ -1,13 +1,33 @@
 """Verbs that make one directory from another, a stage each, or all of them (run, demo)."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from recsys.commands.arguments import Bundle, Config, Dataset, Out
 
+if TYPE_CHECKING:
+    from features.spread import Spread
+
 app = typer.Typer()
+
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        help="Work on a log in parts on a Ray cluster: its address, or 'local'. All paths must "
+        "mean the same there."
+    ),
+]
+
+
+def spread_on(ray: str | None) -> "Spread | None":
+    """Where pieces of a stage are made: on Ray at this address, or here."""
+    if ray is None:
+        return None
+    from features.ray_cluster import RaySpread
+
+    return RaySpread(ray)
 
 
 @app.command()
@@ -17,6 +37,7 @@ def data(
     base: Annotated[
         Path | None, typer.Option(help="An events directory in parts that the log continues.")
     ] = None,
+    ray: Ray = None,
     on_error: Annotated[
         Literal["stop", "skip"] | None,
         typer.Option(help="Bad rows of log files: stop, or skip and list them. Over the config."),
@@ -34,7 +55,7 @@ def data(
         if not isinstance(source, LogFiles):
             raise typer.BadParameter("--on-error is for log files: source = 'log'")
         source = replace(source, on_error=on_error)
-    build_events(source, out, base)
+    build_events(source, out, base, spread_on(ray))
     typer.echo(f"events  {out}")
 
 
@@ -47,12 +68,13 @@ def features(
         Path | None,
         typer.Option(help="A dataset of an older, shorter log: its ids are kept."),
     ] = None,
+    ray: Ray = None,
 ) -> None:
     """Clean, split and encode events into a dataset directory, ready for training."""
     from recsys.config import read_config
     from recsys.pipeline import features_stage
 
-    features_stage(read_config(config), events, out, base)
+    features_stage(read_config(config), events, out, base, spread_on(ray))
     typer.echo(f"dataset  {out}")
 
 

@@ -23,16 +23,20 @@ def grid(scale: float = 1.0) -> list[Workload]:
         return max(round(scale * count), 1)
 
     base = Workload(users=times(4_000), items=times(4_000), history=40, epochs=2)
+    many = replace(base, users=times(16_000))
+    small_steps = replace(base, users=times(8_000), batch_size=16, epochs=1)
     return [
         base,
-        replace(base, users=times(16_000)),
-        replace(base, items=times(30_000)),
+        many,
+        replace(many, items=times(30_000)),
         replace(base, history=120),
-        replace(base, items=times(70_000), history=60),
-        replace(base, negatives=0, users=times(8_000)),
+        replace(base, users=times(12_000), items=times(70_000), history=60),
+        replace(base, users=times(8_000), negatives=0),
         replace(base, dim=128, items=times(12_000)),
-        replace(base, candidates=200, users=times(8_000)),
+        replace(base, users=times(8_000), candidates=200),
         replace(base, candidates=400, k=20),
+        small_steps,
+        replace(small_steps, items=times(30_000)),
     ]
 
 

@@ -81,6 +81,7 @@ class Workload:
                 "tokens": self.epochs * self.tokens,
                 "encoder": 3 * self.epochs * self.encoder,
                 "loss": 6 * self.epochs * scored,
+                "steps": steps,
                 "weights": steps * self.items * self.dim,
                 "search": self.epochs * search * min(1.0, VALIDATED / self.users),
             },

@@ -1,29 +1,19 @@
-"""Parts made by Ray actors: on a cluster, or on this machine with the address `local`.
+"""Parts made by Ray actors: on a cluster, or on this machine (`features.ray_cluster`).
 
-A Ray started here takes work from holders of its token only; for a cluster, start it with
-RAY_AUTH_MODE=token and give the same token here. Ray reads both when it is first imported.
-
-Each actor opens the bundle once and makes one part at a time. Paths must mean the same on every
-node (a shared file system, or the same copy everywhere). A part whose actor or node is lost goes
-back to the queue and is made by another; one that is lost `ATTEMPTS` times counts as poison.
+Each actor opens the bundle once and makes one part at a time. A part whose actor or node is lost
+goes back to the queue and is made by another; one that is lost `ATTEMPTS` times counts as poison.
 """
 
-import os
-import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any
 
 from features.errors import InputError
+from features.ray_cluster import LOCAL, connected
 from serving.jobs.executors import ATTEMPTS, Outcome, attempt
 from serving.jobs.journal import Failure
 from serving.jobs.plan import Part
 from serving.jobs.worker import AnyJob
-
-LOCAL = "local"
-OBJECT_STORE = 128 << 20
-"""Bytes of Ray's shared memory on this machine: parts go through files, not through it."""
 
 
 class PartActor:
@@ -51,36 +41,9 @@ class RayExecutor:
 
     def __call__(self, job: AnyJob, parts: Sequence[Part]) -> Iterator[Outcome]:
         """Make the parts. Raises InputError where Ray is not installed or cannot be reached."""
-        ray = _connect(self.address)
-        try:
+        with connected(self.address) as ray:
             count = self.actors or max(int(ray.cluster_resources().get("CPU", 1)), 1)
             yield from _Pool(ray, job, min(count, len(parts))).run(parts)
-        finally:
-            ray.shutdown()
-
-
-def _connect(address: str) -> Any:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    if address == LOCAL:  # nobody else on this machine may send it work
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    try:
-        ray = import_module("ray")  # an extra: only who scores on Ray installs it
-    except ImportError as error:
-        raise InputError("Ray is not installed: install the package's `ray` extra") from error
-    options: dict[str, Any] = {"address": address, "log_to_driver": False}
-    if address == LOCAL:
-        options = {
-            "num_cpus": len(os.sched_getaffinity(0)),
-            "object_store_memory": OBJECT_STORE,
-            "include_dashboard": False,
-            "log_to_driver": False,
-        }
-    try:
-        ray.init(**options)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise InputError(f"no Ray cluster answers at {address!r}: {error}") from error
-    return ray
 
 
 class _Pool:

@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 from recsys.cli import app
 
 OPTIONS = {
-    "data": {"config", "--out", "--base", "--on-error"},
-    "features": {"config", "--events", "--out", "--base"},
+    "data": {"config", "--out", "--base", "--on-error", "--ray"},
+    "features": {"config", "--events", "--out", "--base", "--ray"},
     "describe": {"dataset", "--out"},
     "drift": {"before", "now", "--out"},
     "audit": {"data", "--columns", "--cuts", "--out"},
