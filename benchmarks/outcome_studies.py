@@ -86,6 +86,15 @@ STUDIES = {
             PRETRAINED: Trained(pretraining={"max_epochs": 6}),
         },
     ),
+    "births": Study(
+        config="life-skelleftea-births.toml",
+        systems={
+            MODEL: Trained(),
+            GRU: Trained(model={"name": GRU, "dim": 32, "max_len": 96}),
+            PRETRAINED: Trained(pretraining={"max_epochs": 6}),
+            "life_events without age": Trained(lives=NO_AGE),
+        },
+    ),
     "churn": Study(
         config="life-ml-1m-churn.toml",
         systems={

@@ -72,4 +72,6 @@ class LifeStudy:
 
     __pydantic_config__ = STRICT
 
-    source: Literal["physionet2012-icu", "danish-diabetes", "skelleftea-children"]
+    source: Literal[
+        "physionet2012-icu", "danish-diabetes", "skelleftea-children", "skelleftea-births"
+    ]
