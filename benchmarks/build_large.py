@@ -4,9 +4,12 @@
 
 A synthetic log as Parquet files of 2 million rows (users and items by Zipf, a year, three
 behaviours) goes through the two stages and a table of point-in-time features, each in a process of
-its own: `recsys data` (shuffle by hash of the user, sort), `recsys features` (clean, split, number,
-encode, prove), `features.asof` on a sample of cases. Peak memory is the process's, mapped files
-included. Files are deleted after each size.
+its own whose imports are not timed: `recsys data` (shuffle by hash of the user, sort), `recsys
+features` (clean, split, number, encode, count days and co-visits, prove), `recsys asof` (every
+feature that the data has, for one event in a hundred, each with its whole history). "Peak" is all
+resident memory of the process, pages of mapped files included, which the system may take back at
+any time; "own" is what it may not. What is done stands in results.json of the folder: a killed run
+goes on.
 """
 
 import argparse
@@ -17,7 +20,10 @@ import resource
 import shutil
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -25,6 +31,7 @@ ROWS_A_FILE = 2_000_000
 ROWS_A_PART = 1_500_000
 FEATURE_ROWS_SHARE = 0.01
 """Rows with features, of the events."""
+Used = dict[str, float]
 
 
 def generate(folder: Path, rows: int) -> None:
@@ -69,7 +76,7 @@ def features(folder: Path, rows: int) -> None:
     from features.build import build_dataset
     from features.config import FeatureConfig
 
-    build_dataset(folder / "events", FeatureConfig(), folder / "dataset")
+    build_dataset(folder / "events", FeatureConfig(covisit_reach=1), folder / "dataset")
 
 
 def asof(folder: Path, rows: int) -> None:
@@ -82,30 +89,56 @@ def asof(folder: Path, rows: int) -> None:
 
 
 STAGES = {"data": data, "features": features, "asof": asof}
+OUTPUTS = {"data": "events", "features": "dataset", "asof": "table"}
+
+
+@contextmanager
+def watched() -> Iterator[list[float]]:
+    """Yield a list of one number: the most memory, MiB, that is no mapped file, so far."""
+    most, over = [0.0], threading.Event()
+
+    def look() -> None:
+        while not over.wait(0.02):
+            for line in Path("/proc/self/status").read_text().splitlines():
+                if line.startswith("RssAnon"):
+                    most[0] = max(most[0], int(line.split()[1]) / 1024)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield most
+    finally:
+        over.set()
+        thread.join()
 
 
 def stage(name: str, folder: Path, rows: int) -> None:
     """Run one stage; prints seconds, processor seconds and peak MiB as JSON."""
-    started, cpu = time.perf_counter(), time.process_time()
-    STAGES[name](folder, rows)
-    used = {
-        "seconds": time.perf_counter() - started,
-        "cpu": time.process_time() - cpu,
-        "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-    }
-    print(json.dumps(used))
+    import features.build
+    import features.training_table  # noqa: F401 - imports are not what is measured
+
+    with watched() as own:
+        started, cpu = time.perf_counter(), time.process_time()
+        STAGES[name](folder, rows)
+        seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps({"seconds": seconds, "cpu": cpu, "peak": peak, "own": own[0]}))
 
 
-def measure(
-    folder: Path, millions: float, stages: list[str], *, keep: bool
-) -> dict[str, dict[str, float]]:
-    """All stages of one size, each in a fresh process."""
+def measure(folder: Path, millions: float, stages: list[str], results: dict[str, Used]) -> None:
+    """The stages of one size that `results` lacks, each in a fresh process."""
     rows = round(millions * 1_000_000)
-    shutil.rmtree(folder, ignore_errors=True)
-    generate(folder / "log", rows)
-    os.sync()
-    found = {}
+    if f"{millions:g} log" not in results:
+        shutil.rmtree(folder, ignore_errors=True)
+        generate(folder / "log", rows)
+        os.sync()
+        size = sum(p.stat().st_size for p in (folder / "log").glob("*")) / 2**20
+        results[f"{millions:g} log"] = {"MiB": size}
+        save(folder.parent, results)
     for name in stages:
+        if f"{millions:g} {name}" in results:
+            continue
+        shutil.rmtree(folder / OUTPUTS[name], ignore_errors=True)
         command = [sys.executable, __file__, "--stage", name, "--folder", str(folder)]
         done = subprocess.run(
             [*command, "--millions", str(millions)],
@@ -113,33 +146,43 @@ def measure(
             stdout=subprocess.PIPE,
             text=True,
         )
-        found[name] = json.loads(done.stdout)
-        print(millions, name, found[name], file=sys.stderr, flush=True)
-    size = sum(p.stat().st_size for p in (folder / "log").glob("*")) / 2**20
-    found["log"] = {"MiB": size}
-    if not keep:
-        shutil.rmtree(folder)
-    return found
+        results[f"{millions:g} {name}"] = json.loads(done.stdout)
+        save(folder.parent, results)
+        print(millions, name, done.stdout.strip(), file=sys.stderr, flush=True)
 
 
-def report(sizes: dict[float, dict[str, dict[str, float]]], note: str) -> str:
+def save(folder: Path, results: dict[str, Used]) -> None:
+    (folder / "results.json").write_text(json.dumps(results, indent=1))
+
+
+def report(sizes: list[float], results: dict[str, Used], note: str) -> str:
     """The measurements as Markdown."""
-    lines = ["| million events | stage | seconds | µs an event | processor s | peak MiB |"]
-    lines.append("|---|---|---|---|---|---|")
-    for millions, found in sizes.items():
-        total = 0.0
-        for name, used in found.items():
-            if name == "log":
-                continue
-            total += used["seconds"]
+    lines = [
+        "| million events | stage | seconds | processor s | processor µs an event | beside the "
+        "smallest | peak MiB | own MiB |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    names = [name for name in STAGES if all(f"{m:g} {name}" in results for m in sizes)]
+    rows: dict[str, list[Used]] = {
+        name: [results[f"{m:g} {name}"] for m in sizes] for name in names
+    }
+    rows["**all**"] = [
+        {
+            key: (sum if key in ("seconds", "cpu") else max)(rows[name][i][key] for name in names)
+            for key in ("seconds", "cpu", "peak", "own")
+        }
+        for i in range(len(sizes))
+    ]
+    for i, millions in enumerate(sizes):
+        size = results[f"{millions:g} log"]["MiB"]
+        for name, used in rows.items():
+            each = used[i]["cpu"] / millions
+            base = used[0]["cpu"] / sizes[0]
             lines.append(
-                f"| {millions:g} | {name} | {used['seconds']:.1f} | "
-                f"{used['seconds'] / millions:.2f} | {used['cpu']:.1f} | {used['peak']:,.0f} |"
+                f"| {millions:g} ({size:,.0f} MiB) | {name} | {used[i]['seconds']:.1f} | "
+                f"{used[i]['cpu']:.1f} | {each:.2f} | {each / base:.2f}x | "
+                f"{used[i]['peak']:,.0f} | {used[i]['own']:,.0f} |"
             )
-        lines.append(
-            f"| {millions:g} ({found['log']['MiB']:,.0f} MiB) | **all** | **{total:.1f}** | "
-            f"**{total / millions:.2f}** | | |"
-        )
     model = next(
         line.split(":")[1].strip()
         for line in Path("/proc/cpuinfo").read_text().splitlines()
@@ -169,16 +212,20 @@ def main() -> None:
     parser.add_argument("--stage", choices=STAGES)
     parser.add_argument("--stages", nargs="+", default=list(STAGES))
     parser.add_argument("--note", default="")
-    parser.add_argument("--keep", action="store_true", help="Leave the last size's files there.")
+    parser.add_argument("--keep", action="store_true", help="Leave the files of all sizes there.")
     arguments = parser.parse_args()
     if arguments.stage:
         stage(arguments.stage, arguments.folder, round(arguments.millions[0] * 1_000_000))
         return
-    sizes = {
-        m: measure(arguments.folder, m, arguments.stages, keep=arguments.keep)
-        for m in arguments.millions
-    }
-    text = report(sizes, arguments.note)
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    done = arguments.folder / "results.json"
+    results = json.loads(done.read_text()) if done.exists() else {}
+    for millions in arguments.millions:
+        size = arguments.folder / f"{millions:g}"
+        measure(size, millions, arguments.stages, results)
+        if not arguments.keep:
+            shutil.rmtree(size, ignore_errors=True)
+    text = report(arguments.millions, results, arguments.note)
     Path(__file__).with_suffix(".md").write_text(text)
     print(text)
 

@@ -5,28 +5,33 @@ specification: a name, what it says, and a function of the question. All are com
 history as given (the one the retriever sees), from the item timeline strictly before the day of
 `at` (`features.timeline` says why), and from the item table. nan means undefined.
 
-This file has the basic features, which a ranker gets unless its config names others;
-`features.asof_more` has those that must be named. Not covered: behaviour types.
+This file has the basic features, which a ranker gets unless its config names others. Those of
+`features.asof_more`, `features.asof_behaviours` and `features.asof_covisits` must be named.
 
 Shapes: B questions, C candidates each, H events of all B histories together.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from features.asof_behaviours import behaviour_features
+from features.asof_covisits import COVISIT_FEATURES
 from features.asof_more import MORE, more_column_features
 from features.encode import Histories
 from features.errors import InputError
-from features.layout import ItemColumn
+from features.layout import DatasetSchema, ItemColumn
 from features.question import HALF_LIFE, Feature, Floats, Ints, Question, value_share
 from features.timeline import DAY, ItemTimeline, write_timelines
 
 __all__ = [
     "FEATURES",
+    "NO_FACTS",
+    "Facts",
     "Feature",
     "ItemTimeline",
     "feature_names",
@@ -36,6 +41,24 @@ __all__ = [
 
 Wanted = Literal["basic", "all"] | tuple[str, ...]
 """Features by name, or `basic`: those of this file, for every column and source; or `all`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a dataset knows beside its item columns that features can be made of."""
+
+    event_types: tuple[str, ...] = ()
+    """Behaviours in the order of their codes."""
+    covisits: bool = False
+    """Whether co-visits are counted."""
+
+    @classmethod
+    def of(cls, schema: DatasetSchema) -> "Facts":
+        """Those of a dataset."""
+        return cls(schema.event_types, schema.covisit_reach > 0)
+
+
+NO_FACTS = Facts()
 MAX_CELLS = 1 << 18
 """Questions x values of a column counted at once: bounds the memory of wide vocabularies."""
 
@@ -179,7 +202,10 @@ def source_features(source: str) -> tuple[Feature, ...]:
 
 @lru_cache(maxsize=64)
 def specifications(
-    columns: tuple[ItemColumn, ...], sources: tuple[str, ...], wanted: Wanted = "basic"
+    columns: tuple[ItemColumn, ...],
+    sources: tuple[str, ...],
+    wanted: Wanted = "basic",
+    facts: Facts = NO_FACTS,
 ) -> tuple[Feature, ...]:
     """The wanted features in the order of the ranker's input; InputError for an unknown name."""
     basic = (
@@ -189,7 +215,11 @@ def specifications(
     )
     if wanted == "basic":
         return basic
-    more = (feature for column in columns for feature in more_column_features(column))
+    more = [feature for column in columns for feature in more_column_features(column)]
+    if len(facts.event_types) > 1:
+        for code, name in enumerate(facts.event_types, 1):
+            more += behaviour_features(name, code)
+    more += COVISIT_FEATURES if facts.covisits else ()
     every = {feature.name: feature for feature in (*basic, *MORE, *more)}
     if wanted == "all":
         return tuple(every.values())
@@ -202,10 +232,13 @@ def specifications(
 
 
 def feature_names(
-    columns: Sequence[ItemColumn], sources: Sequence[str], wanted: Wanted = "basic"
+    columns: Sequence[ItemColumn],
+    sources: Sequence[str],
+    wanted: Wanted = "basic",
+    facts: Facts = NO_FACTS,
 ) -> tuple[str, ...]:
     """Names of the last axis of `ranking_features`."""
-    chosen = specifications(tuple(columns), tuple(sources), wanted)
+    chosen = specifications(tuple(columns), tuple(sources), wanted, facts)
     return tuple(feature.name for feature in chosen)
 
 
@@ -219,15 +252,16 @@ def ranking_features(  # noqa: PLR0913 - a question has seven parts
     columns: Sequence[ItemColumn],
     *,
     wanted: Wanted = "basic",
+    facts: Facts = NO_FACTS,
 ) -> NDArray[np.float32]:
-    """(B, C, F) float32 in the order of `feature_names(columns, list(source_scores), wanted)`.
+    """(B, C, F) float32 in the order of `feature_names` of the same columns, sources and facts.
 
     at: (B,) int64 microseconds. candidates: (B, C) dense ids; those of 0 (padding) get nan only.
     source_scores: (B, C) each, nan where the source did not propose the candidate.
     timeline: what is known of items; `timeline.delayed` knows of it later.
     item_table: as `Dataset.item_table`. Only the wanted features are computed.
     """
-    features = specifications(tuple(columns), tuple(source_scores), wanted)
+    features = specifications(tuple(columns), tuple(source_scores), wanted, facts)
     columns_FBC = np.empty((len(features), *candidates.shape), np.float32)
     names = {feature.name for feature in features}
     counted = (

@@ -11,6 +11,7 @@ from functools import partial
 
 import numpy as np
 
+from features.distinct import first_of_runs
 from features.layout import ItemColumn
 from features.question import Feature, Floats, Question, value_share
 from features.timeline import DAY
@@ -30,8 +31,8 @@ def _recent_events(q: Question, days: int) -> Floats:
 
 
 def _distinct_share(q: Question) -> Floats:
-    width = int(q.items_H.max(initial=0)) + 1
-    owners = np.unique(q.owner_H * width + q.items_H) // width
+    keys_H = q.sorted_keys[0]
+    owners = keys_H[first_of_runs(keys_H)] // q.key_width
     distinct_B = np.bincount(owners, minlength=len(q.at_B))
     return np.where(q.lengths_B > 0, distinct_B / np.maximum(q.lengths_B, 1), np.nan)[:, None]
 

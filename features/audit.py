@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
-from features.asof import feature_names, ranking_features
+from features.asof import Facts, feature_names, ranking_features
+from features.covisits import count_pairs, write_covisits
 from features.encode import Histories
 from features.errors import InputError
 from features.leaks import rows_before
@@ -120,7 +122,8 @@ def audit_dataset(dataset: Dataset, *, cuts: int = 10, candidates: int = 50) -> 
     each question's moment only.
     """
     columns = dataset.schema.item_columns
-    names = feature_names(columns, (), "all")
+    facts = Facts.of(dataset.schema)
+    names = feature_names(columns, (), "all", facts)
     rng = np.random.default_rng(0)
     cases = dataset.cases("validation")
     if not len(cases):
@@ -145,15 +148,18 @@ def audit_dataset(dataset: Dataset, *, cuts: int = 10, candidates: int = 50) -> 
         items[0] = dataset.items[row]
         with tempfile.TemporaryDirectory() as folder:
             past = np.flatnonzero(counted & (dataset.timestamps < at[0]))
-            write_timelines(
-                Path(folder),
-                dataset.items[past],
-                dataset.timestamps[past],
-                dataset.schema.num_items,
-            )
+            _write_statistics(Path(folder), dataset, past)
             values, without = (
                 ranking_features(
-                    history, at, items[None], {}, known, dataset.item_table, columns, wanted=names
+                    history,
+                    at,
+                    items[None],
+                    {},
+                    known,
+                    dataset.item_table,
+                    columns,
+                    wanted=names,
+                    facts=facts,
                 )[0]
                 for known in (full, ItemTimeline.open(Path(folder)))
             )
@@ -178,3 +184,15 @@ def audit_dataset(dataset: Dataset, *, cuts: int = 10, candidates: int = 50) -> 
         if changed[n]
     ]
     return Audit(features=names, cuts=len(chosen), leaks=tuple(leaks))
+
+
+def _write_statistics(directory: Path, dataset: Dataset, rows: NDArray[np.int64]) -> None:
+    """What the ranking features know of items, over some events, ascending, alone."""
+    schema, items, times = dataset.schema, dataset.items[rows], dataset.timestamps[rows]
+    events, num_behaviours = dataset.events[rows], len(schema.event_types)
+    write_timelines(directory, items, times, schema.num_items, events, num_behaviours)
+    if schema.covisit_reach:
+        owners = np.searchsorted(dataset.cuts["start"], rows, side="right")
+        starts = np.flatnonzero(np.diff(owners, prepend=-1))
+        ends = np.append(starts[1:], len(rows))
+        write_covisits(directory, count_pairs(items, times, starts, ends, schema.covisit_reach))

@@ -21,6 +21,7 @@ from features import layout
 from features.build_parts import build_from_parts, raw_type
 from features.cleaning import drop_duplicates, k_core_round, keep_behaviours, may_repeat
 from features.config import FeatureConfig, LastSession
+from features.covisits import count_pairs, refuse_too_many_items, write_covisits
 from features.errors import InputError
 from features.items import ItemSource, ItemTable, encode_items, known_items, with_other_items
 from features.layout import DatasetSchema, Kind
@@ -203,6 +204,7 @@ def encode(log: pl.DataFrame, source: ItemSource, config: FeatureConfig) -> Enco
         cutoff=int(sequences.timestamps[is_training].max()),
         split=split,
         tokenizer=table.tokenizer_origin,
+        covisit_reach=config.covisit_reach,
     )
     is_target = targets[sequences.events]
     return Encoded(schema, sequences, cuts, item_ids, is_target, catalogue, table)
@@ -228,8 +230,18 @@ def write(directory: Path, encoded: Encoded) -> None:
     # Ranking features of a case may count what others did before its time, but no test event.
     known = between(encoded.cuts, "start", "test_start", len(sequences))
     write_timelines(
-        directory, encoded.item_ids[known], sequences.timestamps[known], encoded.schema.num_items
+        directory,
+        encoded.item_ids[known],
+        sequences.timestamps[known],
+        encoded.schema.num_items,
+        sequences.events[known],
+        len(encoded.schema.event_types),
     )
+    if reach := encoded.schema.covisit_reach:
+        refuse_too_many_items(encoded.schema.num_items)
+        spans = (encoded.cuts["start"], encoded.cuts["test_start"])
+        pairs = count_pairs(encoded.item_ids, sequences.timestamps, *spans, reach)
+        write_covisits(directory, pairs)
     encoded.schema.write(directory)
 
 

@@ -24,6 +24,7 @@ from features.partitioned import (
     find_instants,
     find_training,
     merge_days,
+    merge_pairs,
 )
 from features.progress import describe, peak_memory, steps
 from features.reduced import ItemNumbers, Reduced, reduce_parts
@@ -32,6 +33,7 @@ from features.splits import describe_split, refuse_empty
 from features.spread import Spread, in_turn
 from features.stage import StageManifest, verify_files
 from features.store import write_table
+from features.timeline import timeline_codes
 
 ReadItems = Callable[[pa.Array], ItemSource]
 """The source's items, given the raw ids of the log."""
@@ -89,7 +91,10 @@ def build_from_parts(  # noqa: PLR0915 - the whole build in its order, each line
                 raw_ids = with_other_items(raw_ids, source.items)
             catalogue = known_items(raw_ids, source.items)
             table = encode_items(catalogue, num_warm, source.kinds, config, base)
-            merge_days(work, len(catalogue))
+            for code in timeline_codes(len(event_types)):
+                merge_days(work, len(catalogue), code)
+            if config.covisit_reach:
+                merge_pairs(work, len(catalogue))
             say("writing")
             write_table(work.directory / layout.ITEMS, table.arrays)
             catalogue.write_parquet(work.directory / layout.CATALOGUE)
@@ -118,6 +123,7 @@ def build_from_parts(  # noqa: PLR0915 - the whole build in its order, each line
                 cutoff=found.cutoff,
                 split=describe_split(config.split, cutter.instants),
                 tokenizer=table.tokenizer_origin,
+                covisit_reach=config.covisit_reach,
                 grown=base is not None,
                 num_untrained_items=num_warm - int(found.trained.sum()),
             )

@@ -131,6 +131,9 @@ class FeatureConfig:
     """Tokens kept per text."""
     tokenizer_size: int = 4_096
     """Tokens of the tokenizer trained on the text columns, 258 of them single bytes or special."""
+    covisit_reach: int = 0
+    """Events before an event whose items count as visited together with it, for the features of
+    co-visitation (`features.asof_covisits`); 0 counts none and takes no room."""
     tokenizer: str = ""
     """Path of a pretrained model's `tokenizer.json` to use instead; empty trains one."""
     sentence: tuple[str, ...] = ()
@@ -151,6 +154,8 @@ class FeatureConfig:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
         if self.buckets == 1 or self.buckets < 0:
             raise ValueError(f"buckets={self.buckets} must be 0 (none) or at least 2")
+        if self.covisit_reach < 0:
+            raise ValueError(f"covisit_reach={self.covisit_reach} must be 0 (none) or more")
         if self.sentence_tokens < 2 or len(set(self.sentence)) != len(self.sentence):
             raise ValueError(
                 f"sentence={list(self.sentence)} must name each column once, and sentence_tokens="

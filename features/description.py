@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from features.distinct import distinct
 from features.store import Dataset
 
 QUANTILES = (0.0, 0.25, 0.5, 0.75, 0.9, 0.99, 1.0)
@@ -48,7 +49,7 @@ def describe_dataset(dataset: Dataset) -> Description:
     popularity = np.bincount(dataset.items, minlength=schema.num_items + 1)[1:]
     gaps = np.diff(times)[np.diff(owners) == 0] / DAY
     pairs = owners * (schema.num_items + 1) + dataset.items
-    distinct = len(np.unique(pairs))
+    num_pairs = len(distinct(pairs))
     events = len(dataset.items)
     same = np.diff(owners) == 0
     duplicates = same & (np.diff(times) == 0) & (np.diff(dataset.items) == 0)
@@ -58,7 +59,7 @@ def describe_dataset(dataset: Dataset) -> Description:
         "users": f"{schema.num_users:,}",
         "items": f"{schema.num_items:,} ({schema.num_warm_items:,} in training)",
         "events": f"{events:,}",
-        "density": f"{distinct / max(cells, 1):.4%} of user-item pairs",
+        "density": f"{num_pairs / max(cells, 1):.4%} of user-item pairs",
         "behaviours": ", ".join(
             f"{name} {count:,}"
             for name, count in zip(
@@ -76,7 +77,7 @@ def describe_dataset(dataset: Dataset) -> Description:
         "events at the time of the one before": _share(ties.sum(), events),
     }
     repeats = {
-        "repeat rate": f"{1 - distinct / max(events, 1):.2%} of events are on an item seen before",
+        "repeat rate": f"{1 - num_pairs / max(events, 1):.2%} of events are on an item seen before",
         "duplicates": f"{int(duplicates.sum()):,} (same user, item and time)",
     }
     return Description(

@@ -6,7 +6,8 @@ events.arrow           item_id int32, timestamp int64 (microseconds UTC), event 
                        all events, grouped by user, oldest first (the values of a jagged table)
 users.arrow            one row a user, int64 cut points into events.arrow (see `CUTS`)
 items.arrow            row i = dense item id i (row 0: padding): the encoded attributes
-item-timeline*.arrow   what the ranking features know of items (owned by `features.asof`)
+item-timeline*.arrow   what the ranking features know of items (owned by `features.timeline`)
+item-covisits.arrow    which items follow which, where that is counted (`features.covisits`)
 vocabulary-item.arrow  column `id`: raw item id of dense id i + 1;  -user, -<column> likewise
 parts/                 of a log in parts: what a grown dataset takes over (`features.partitioned`)
 catalogue.parquet      raw item_id and declared columns, row i = dense id i + 1: for display
@@ -109,6 +110,8 @@ class DatasetSchema:
     `num_warm_items` may be among them that no training event names any more."""
     num_untrained_items: int = 0
     """How many such ids there are."""
+    covisit_reach: int = 0
+    """Events before an event that count as visited together with it; 0: nothing is counted."""
 
     def write(self, directory: Path) -> None:
         """Write `schema.json` into `directory`."""

@@ -7,7 +7,8 @@ It reads the files as training will, and shares no code with what made them. Pro
    for a split by time, no training event of ANY user is at or after the validation window, and
    no validation event is at or after the test window;
 3. warm items: ids 1..num_warm_items are exactly those of training events;
-4. timeline: what the ranking features know of an item counts no test event;
+4. timeline: what the ranking features know of an item, of each behaviour on it and of what
+   followed it counts no test event;
 5. vocabularies: every known value, every edge of a bucket, and every token of a tokenizer
    that was trained here, occurs in a warm item.
 """
@@ -57,7 +58,9 @@ def prove_no_leak(directory: Path) -> None:
     prove_order(events, users)
     prove_history_before_target(events, users, schema)
     prove_warm_items(events, users, schema)
-    prove_timeline(events, users, ItemTimeline.open(directory))
+    known = ItemTimeline.open(directory)
+    prove_timeline(events, users, known)
+    prove_covisits(events, users, known, schema)
     prove_vocabularies(directory, schema)
 
 
@@ -139,16 +142,48 @@ def prove_warm_items(events: Arrays, users: Arrays, schema: DatasetSchema) -> No
 
 
 def prove_timeline(events: Arrays, users: Arrays, timeline: ItemTimeline) -> None:
-    """The timeline counts of each item its events before the users' test targets, and no others."""
-    counts = np.zeros(int(timeline.key[-1] >> 32) + 1, np.int64)
+    """The timelines count of each item its events before the users' test targets, and no others."""
+    num_ids, opened = int(timeline.key[-1] >> 32) + 1, (timeline, *timeline.behaviours)
+    counts_FI = np.zeros((len(opened), num_ids), np.int64)
     for block, cuts in blocks(events, users):
-        known = block["item_id"][rows_before(cuts, "test_start", len(block["item_id"]))]
-        counts += np.bincount(known, minlength=len(counts))
-    counts[0] = counts.sum()  # item 0 holds all items together
-    last = timeline.rows_before(np.arange(len(counts)), np.full(len(counts), LAST_DAY))
-    if wrong := np.flatnonzero(timeline.total[last] != counts).tolist():
+        known = rows_before(cuts, "test_start", len(block["item_id"]))
+        items, behaviours = block["item_id"][known], block["event"][known]
+        cells = behaviours.astype(np.int64) * num_ids + items
+        counts_FI[0] += np.bincount(items, minlength=num_ids)
+        if len(opened) > 1:
+            counts_FI[1:] += np.bincount(cells, minlength=counts_FI.size).reshape(-1, num_ids)[1:]
+    counts_FI[:, 0] = counts_FI.sum(1)  # item 0 holds all items together
+    for counts, one in zip(counts_FI, opened, strict=True):
+        last = one.rows_before(np.arange(num_ids), np.full(num_ids, LAST_DAY))
+        if wrong := np.flatnonzero(one.total[last] != counts).tolist():
+            raise LeakError(
+                f"the timeline of {len(wrong)} items counts other events than those before the "
+                f"test targets, first ids {wrong[:3]}"
+            )
+
+
+def prove_covisits(
+    events: Arrays, users: Arrays, known: ItemTimeline, schema: DatasetSchema
+) -> None:
+    """Of each item as many events followed as did before the users' test targets."""
+    reach, covisits = schema.covisit_reach, known.covisits
+    if (covisits is None) != (reach == 0):
+        raise LeakError(f"covisit_reach is {reach}, and there are {covisits and 'some'} co-visits")
+    if covisits is None:
+        return
+    counts = np.zeros(schema.num_items + 1, np.int64)
+    for block, cuts in blocks(events, users):
+        items = block["item_id"]
+        counted = rows_before(cuts, "test_start", len(items))
+        owner = np.searchsorted(cuts["start"], np.arange(len(items)), side="right")
+        for lag in range(1, reach + 1):
+            pair = (owner[lag:] == owner[:-lag]) & counted[lag:] & (items[lag:] != items[:-lag])
+            counts += np.bincount(items[:-lag][pair], minlength=len(counts))
+    every = np.arange(len(counts))
+    found = covisits.count(every, np.zeros_like(every), np.full(len(counts), LAST_DAY))
+    if wrong := np.flatnonzero(found != counts).tolist():
         raise LeakError(
-            f"the timeline of {len(wrong)} items counts other events than those before the test "
+            f"the co-visits of {len(wrong)} items count other events than those before the test "
             f"targets, first ids {wrong[:3]}"
         )
 

@@ -11,7 +11,9 @@ A dataset can grow: with an older one as `base`, old items keep their ids and ne
 parts whose events are unchanged are shared by hard link (`parts/`).
 """
 
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +22,15 @@ from numpy.typing import NDArray
 from features import layout
 from features.appended import AppendedColumns
 from features.config import FeatureConfig, GlobalTime, LastDays
+from features.covisits import (
+    COVISIT_TYPES,
+    COVISITS,
+    Counted,
+    count_pairs,
+    first_pair_key,
+    merged_pairs,
+    refuse_too_many_items,
+)
 from features.growth import Base
 from features.layout import CUTS, PARTS
 from features.progress import PartCounts, count_part
@@ -29,10 +40,11 @@ from features.sequences import Sequences
 from features.splits import Cuts, between, cut_points, quantile_ranks, shift_cuts, windows
 from features.store import read_table, to_arrays, write_table
 from features.timeline import (
-    ITEM_TIMELINE,
     TIMELINE_TYPES,
     count_days,
     first_key,
+    timeline_codes,
+    timeline_file,
     timeline_rows,
 )
 
@@ -191,9 +203,7 @@ def encode_parts(
             columns = {"timestamp": sequences.timestamps, "event": sequences.events}
             events.append({"item_id": item_ids, **columns})
             users.append({name: rows + row for name, rows in cuts.items()})
-            known = between(cuts, "start", "test_start", len(sequences))
-            days = count_days(item_ids[known], sequences.timestamps[known])
-            write_table(work.scratch / f"days-{part:05d}.arrow", {"key": days[0], "count": days[1]})
+            _save_statistics(work, part, cutter, item_ids, sequences, cuts)
             is_target = cutter.targets[sequences.events]
             for split, counts in totals.parts.items():
                 counts.append(count_part(split, cuts, item_ids, is_target, num_warm))
@@ -202,20 +212,65 @@ def encode_parts(
     return totals
 
 
-def merge_days(work: Workspace, num_items: int) -> None:
-    """`item-timeline.arrow` of the item days of all parts, some items at a time."""
-    tables = [to_arrays(read_table(p)) for p in sorted(work.scratch.glob("days-*.arrow"))]
-    total = sum(len(table["key"]) for table in tables)
-    with AppendedColumns(work.directory / ITEM_TIMELINE, TIMELINE_TYPES) as timeline:
+def _save_statistics(
+    work: Workspace,
+    part: int,
+    cutter: Cutter,
+    item_ids: NDArray[np.int32],
+    sequences: Sequences,
+    cuts: Cuts,
+) -> None:
+    """What a part adds to the timelines and to the co-visits, in the scratch folder."""
+    known = between(cuts, "start", "test_start", len(sequences))
+    for code in timeline_codes(len(cutter.targets) - 1):
+        chosen = known & (sequences.events == code) if code else known
+        days = count_days(item_ids[chosen], sequences.timestamps[chosen])
+        _save_counts(work.scratch / f"days-{code}-{part:05d}.arrow", days)
+    if reach := cutter.config.covisit_reach:
+        spans = (cuts["start"], cuts["test_start"])
+        pairs = count_pairs(item_ids, sequences.timestamps, *spans, reach)
+        _save_counts(work.scratch / f"pairs-{part:05d}.arrow", pairs)
+
+
+def _save_counts(path: Path, counted: Counted) -> None:
+    write_table(path, {"key": counted[0], "count": counted[1]})
+
+
+def merge_days(work: Workspace, num_items: int, code: int) -> None:
+    """The timeline of a behaviour (0: of all) over the item days of all parts."""
+    tables = _counts_of_parts(work, f"days-{code}-")
+    with AppendedColumns(work.directory / timeline_file(code), TIMELINE_TYPES) as timeline:
         timeline.append(timeline_rows(*_daily(tables), 0, 1))
-        step = max(int(num_items * TIMELINE_ROWS / max(total, 1)), 1)
-        for first in range(1, num_items + 1, step):
-            end = min(first + step, num_items + 1)
-            slices = []
-            for table in tables:
-                rows = slice(*np.searchsorted(table["key"], [first_key(first), first_key(end)]))
-                slices.append((table["key"][rows], table["count"][rows]))
+        for first, end, slices in _by_items(tables, num_items, first_key):
             timeline.append(timeline_rows(*_sum(slices), first, end))
+
+
+def merge_pairs(work: Workspace, num_items: int) -> None:
+    """The co-visits over those of all parts."""
+    refuse_too_many_items(num_items)
+    tables = _counts_of_parts(work, "pairs-")
+    with AppendedColumns(work.directory / COVISITS, COVISIT_TYPES) as covisits:
+        for _, _, slices in _by_items(tables, num_items, first_pair_key):
+            covisits.append(merged_pairs(slices))
+
+
+def _counts_of_parts(work: Workspace, prefix: str) -> list[dict[str, NDArray]]:
+    return [to_arrays(read_table(p)) for p in sorted(work.scratch.glob(f"{prefix}*.arrow"))]
+
+
+def _by_items(
+    tables: list[dict[str, NDArray]], num_items: int, least: Callable[[int], int]
+) -> Iterator[tuple[int, int, list[Counted]]]:
+    """Some items [first, end) at a time, and of each table what begins with them."""
+    total = sum(len(table["key"]) for table in tables)
+    step = max(int(num_items * TIMELINE_ROWS / max(total, 1)), 1)
+    for first in range(1, num_items + 1, step):
+        end = min(first + step, num_items + 1)
+        slices = []
+        for table in tables:
+            rows = slice(*np.searchsorted(table["key"], [least(first), least(end)]))
+            slices.append((table["key"][rows], table["count"][rows]))
+        yield first, end, slices
 
 
 def _sum(

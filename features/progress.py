@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from features.distinct import distinct
 from features.layout import DatasetSchema
 from features.splits import Cuts, between
 
@@ -97,7 +98,7 @@ def count_part(
     """Count one split of a dataset; is_target: (E,) whether the behaviour is one to predict."""
     first, last = f"{split}_start", f"{split}_end"
     rows = np.flatnonzero(between(cuts, first, last, len(item_ids)) & is_target)
-    users = np.unique(np.searchsorted(cuts["start"], rows, side="right") - 1)
+    users = distinct(np.searchsorted(cuts["start"], rows, side="right") - 1)
     return PartCounts(
         cases=len(users),
         targets=len(rows),

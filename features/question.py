@@ -64,6 +64,7 @@ class Question:
         )
         self.items_H = np.asarray(histories.items[rows_H], np.int64)
         self.timestamps_H = np.asarray(histories.timestamps[rows_H], np.int64)
+        self.events_H = np.asarray(histories.events[rows_H])
 
     def attribute(self, column: ItemColumn) -> tuple[NDArray, NDArray, NDArray, NDArray]:
         """Values of the history, (H, W), which are known, and both of the candidates, (B, C, W).
@@ -131,13 +132,24 @@ class Question:
         return np.arange(len(self.owner_H)) >= self.session_starts_B[self.owner_H]
 
     @cached_property
+    def key_width(self) -> int:
+        """A question and an item are the one number question * key_width + item."""
+        return int(max(self.items_H.max(initial=0), self.candidates_BC.max(initial=0))) + 1
+
+    @cached_property
+    def sorted_keys(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Question and item of every event as one number, ascending, and the rows in that order:
+        within a number the oldest event comes first. Both (H,).
+        """
+        keys_H = self.owner_H * self.key_width + self.items_H
+        order_H = np.argsort(keys_H, kind="stable")
+        return keys_H[order_H], order_H
+
+    @cached_property
     def seen(self) -> tuple[NDArray[np.int64], Floats]:
         """How often each candidate is in the history, and microseconds of the last time."""
-        width = int(max(self.items_H.max(initial=0), self.candidates_BC.max(initial=0))) + 1
-        keys_H = self.owner_H * width + self.items_H
-        order_H = np.argsort(keys_H, kind="stable")  # within a key, oldest first
-        keys_H = keys_H[order_H]
-        wanted_BC = self.candidates_BC + np.arange(len(self.at_B))[:, None] * width
+        keys_H, order_H = self.sorted_keys
+        wanted_BC = self.candidates_BC + np.arange(len(self.at_B))[:, None] * self.key_width
         left_BC = np.searchsorted(keys_H, wanted_BC)
         times_BC = np.searchsorted(keys_H, wanted_BC, side="right") - left_BC
         last_BC = np.full(times_BC.shape, np.nan)

@@ -7,7 +7,8 @@ its first day, so that a search for "the last row before (item, day)" always end
     total      int64   the item's events up to and including that day; 0 in the row before the first
     first_day  int32   of the item; `NEVER` for an item without events
 
-Item 0, which is padding elsewhere, holds all items together.
+Item 0, which is padding elsewhere, holds all items together. Of a log with several behaviours there
+is one more such file for each, `item-timeline-<code>.arrow`.
 
 Why days: a question at time t is answered from the days *before* the day of t, never from that
 day. So neither the target event, nor those recorded at the same moment, nor anything later can be
@@ -16,12 +17,14 @@ night computes the same numbers as training. The price: what happened earlier on
 not seen, so the answer is up to 24 hours old.
 """
 
+import itertools
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from features.covisits import Covisits
 from features.store import read_table, to_arrays, write_table
 
 Ints = NDArray[np.integer]
@@ -44,14 +47,37 @@ def _keys(items: Ints, days: Ints) -> NDArray[np.int64]:
 TIMELINE_TYPES = {"key": np.int64, "total": np.int64, "first_day": np.int32}
 
 
-def write_timelines(directory: Path, item_ids: Ints, timestamps: Ints, num_items: int) -> None:
-    """Write `item-timeline.arrow` over events (E,) in any order, item ids 1..num_items."""
-    keys, counts = count_days(item_ids, timestamps)
-    daily = count_days(np.zeros_like(item_ids), timestamps)
-    rows = timeline_rows(
-        np.concatenate([daily[0], keys]), np.concatenate([daily[1], counts]), 0, num_items + 1
-    )
-    write_table(directory / ITEM_TIMELINE, rows)
+def timeline_file(code: int) -> str:
+    """The file of a behaviour; code 0: of all behaviours together."""
+    return f"item-timeline-{code}.arrow" if code else ITEM_TIMELINE
+
+
+def timeline_codes(num_behaviours: int) -> range:
+    """The codes that have a file: none of their own where there is one behaviour only."""
+    return range(num_behaviours + 1 if num_behaviours > 1 else 1)
+
+
+def write_timelines(
+    directory: Path,
+    item_ids: Ints,
+    timestamps: Ints,
+    num_items: int,
+    events: Ints | None = None,
+    num_behaviours: int = 1,
+) -> None:
+    """Write the files over events (E,) in any order, item ids 1..num_items.
+
+    events: (E,) behaviour codes; needed where there are several.
+    """
+    for code in timeline_codes(num_behaviours):
+        chosen = slice(None) if not code or events is None else events == code
+        items, times = item_ids[chosen], timestamps[chosen]
+        keys, counts = count_days(items, times)
+        daily = count_days(np.zeros_like(items), times)
+        rows = timeline_rows(
+            np.concatenate([daily[0], keys]), np.concatenate([daily[1], counts]), 0, num_items + 1
+        )
+        write_table(directory / timeline_file(code), rows)
 
 
 def count_days(item_ids: Ints, timestamps: Ints) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -103,6 +129,10 @@ class ItemTimeline:
     """Row before the first day of each item, and the number of rows: (items + 1,)."""
     delay: int = 0
     """Days after which an event becomes known, beside the rest of its own day."""
+    behaviours: tuple["ItemTimeline", ...] = ()
+    """Element i has the events of code i + 1; empty where there is one behaviour only."""
+    covisits: Covisits | None = None
+    """What followed what; None where the dataset does not count it."""
 
     def delayed(self, days: int) -> "ItemTimeline":
         """The same, for a service that learns of events `days` later (labels that take time)."""
@@ -110,8 +140,18 @@ class ItemTimeline:
 
     @classmethod
     def open(cls, directory: Path) -> "ItemTimeline":
-        """Open the file that `write_timelines` wrote; raises InputError when it cannot be read."""
-        columns = to_arrays(read_table(directory / ITEM_TIMELINE))
+        """Open what `write_timelines` and `write_covisits` wrote; raises InputError when a file
+        cannot be read.
+        """
+        every = cls._open(directory / ITEM_TIMELINE)
+        paths = (directory / timeline_file(code) for code in itertools.count(1))
+        behaviours = tuple(map(cls._open, itertools.takewhile(Path.is_file, paths)))
+        covisits = Covisits.open(directory, int(every.key[-1] >> 32))
+        return replace(every, behaviours=behaviours, covisits=covisits)
+
+    @classmethod
+    def _open(cls, path: Path) -> "ItemTimeline":
+        columns = to_arrays(read_table(path))
         key = columns["key"]
         items = np.arange((int(key[-1]) >> 32) + 1)
         starts = np.append(np.searchsorted(key, _keys(items, np.array(NEVER))), len(key))
@@ -128,12 +168,17 @@ class ItemTimeline:
             np.concatenate([self.first_day, never]),
             np.concatenate([self.starts, self.starts[-1] + np.arange(1, count + 1)]),
             self.delay,
+            tuple(one.with_items(count) for one in self.behaviours),
+            self.covisits and self.covisits.with_items(count),
         )
 
     def write(self, directory: Path) -> None:
-        """Write the file that `open` reads."""
-        columns = {"key": self.key, "total": self.total, "first_day": self.first_day}
-        write_table(directory / ITEM_TIMELINE, columns)
+        """Write the files that `open` reads."""
+        for code, one in enumerate((self, *self.behaviours)):
+            columns = {"key": one.key, "total": one.total, "first_day": one.first_day}
+            write_table(directory / timeline_file(code), columns)
+        if self.covisits is not None:
+            self.covisits.write(directory)
 
     def known_day(self, at: Ints) -> NDArray[np.int64]:
         """The first day that may not be counted for a question at `at` (microseconds).

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from features.asof import Wanted, feature_names, ranking_features
+from features.asof import Facts, Wanted, feature_names, ranking_features
 from features.encode import Histories
 from features.errors import InputError
 from features.layout import Split
@@ -45,7 +45,7 @@ def write_training_table(
     there are no events or `out` exists. Prints one line to stderr.
     """
     started = time.perf_counter()
-    names = feature_names(dataset.schema.item_columns, (), wanted)
+    names = feature_names(dataset.schema.item_columns, (), wanted, Facts.of(dataset.schema))
     rows, users = _rows(dataset, split, max_rows)
     timeline = ItemTimeline.open(dataset.path).delayed(label_delay_days)
     config = {"split": split, "features": list(names), "label_delay_days": label_delay_days}
@@ -120,6 +120,7 @@ def _table(
         dataset.item_table,
         dataset.schema.item_columns,
         wanted=names,
+        facts=Facts.of(dataset.schema),
     )[:, 0]
     columns = [users, items, at, dataset.events[rows], *features_RF.T]
     return pa.table([pa.array(np.ascontiguousarray(c)) for c in columns], schema=schema)

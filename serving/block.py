@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from features.distinct import distinct
 from features.encode import Histories
 from serving.errors import RequestError
 from serving.topk import Ints
@@ -96,7 +97,7 @@ class Block:
     @cached_property
     def seen_keys(self) -> Ints:
         """Of each distinct seen item row * V + item, ascending."""
-        return np.unique(self.rows * (self.num_items + 1) + self.items)
+        return distinct(self.rows * (self.num_items + 1) + self.items)
 
     @cached_property
     def num_seen(self) -> Ints:

@@ -64,7 +64,6 @@ class Parts:
                 f"{directory} has {schema.num_items} items in its schema and "
                 f"{manifest.num_items} in its manifest: export it again"
             )
-        columns = schema.item_columns
         return cls(
             directory,
             manifest,
@@ -74,7 +73,7 @@ class Parts:
             tuple(
                 load_source(bundle, spec, item_table, batches=batches) for spec in manifest.sources
             ),
-            manifest.ranker and load_ranker(bundle, manifest.ranker, item_table, columns),
+            manifest.ranker and load_ranker(bundle, manifest.ranker, item_table, schema),
             bundle.sha256,
             bundle.version,
         )

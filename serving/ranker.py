@@ -3,7 +3,7 @@
 Shape suffixes: B histories, C candidates, F features.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -12,9 +12,9 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from features.asof import ItemTimeline, feature_names, ranking_features
+from features.asof import Facts, ItemTimeline, feature_names, ranking_features
 from features.encode import Histories
-from features.layout import ItemColumn
+from features.layout import DatasetSchema
 from serving.block import Block
 from serving.bundle import Bundle
 from serving.candidates import Candidates
@@ -58,12 +58,12 @@ def load_ranker(
     bundle: Bundle,
     spec: RankerSpec,
     item_table: Mapping[str, NDArray],
-    columns: Sequence[ItemColumn],
+    schema: DatasetSchema,
 ) -> SecondStage:
     """The ranker that a line of the manifest describes; raises BundleError."""
     if isinstance(spec, NeuralRankerSpec):
         return NeuralRanker.load(bundle, spec, item_table)
-    return Ranker.load(bundle, spec, item_table, columns)
+    return Ranker.load(bundle, spec, item_table, schema)
 
 
 def with_neural_scores(
@@ -83,15 +83,15 @@ class Ranker:
         graph: ort.InferenceSession,
         timeline: ItemTimeline,
         item_table: Mapping[str, NDArray],
-        columns: Sequence[ItemColumn],
+        schema: DatasetSchema,
         wanted: tuple[str, ...],
         neural: NeuralRanker | None = None,
         persons: PersonVectors | None = None,
     ) -> None:
         self.graph, self.neural, self.persons = graph, neural, persons
         self._input = graph.get_inputs()[0].name
-        self._timeline, self._item_table, self._columns = timeline, item_table, columns
-        self._wanted = wanted
+        self._timeline, self._item_table, self._schema = timeline, item_table, schema
+        self._facts, self._wanted = Facts.of(schema), wanted
 
     @classmethod
     def load(
@@ -99,12 +99,12 @@ class Ranker:
         bundle: Bundle,
         spec: TreeRankerSpec,
         item_table: Mapping[str, NDArray],
-        columns: Sequence[ItemColumn],
+        schema: DatasetSchema,
     ) -> Self:
         """Open the graph; raises BundleError if this release lacks a feature that it wants."""
         sources = [source.name for source in bundle.manifest.sources]
         sources += [NEURAL] if spec.neural else []
-        known = feature_names(columns, sources, "all")
+        known = feature_names(schema.item_columns, sources, "all", Facts.of(schema))
         persons = spec.persons and PersonVectors.load(bundle, spec.persons)
         made = persons.names if persons else ()
         wanted = spec.features[: len(spec.features) - len(made)]
@@ -118,14 +118,14 @@ class Ranker:
         graph = open_graph(bundle.path / spec.graph)
         neural = spec.neural and NeuralRanker.load(bundle, spec.neural, item_table)
         timeline = ItemTimeline.open(bundle.path).delayed(spec.label_delay_days)
-        return cls(graph, timeline, item_table, columns, wanted, neural, persons)
+        return cls(graph, timeline, item_table, schema, wanted, neural, persons)
 
     def with_items(self, new: NewItems, item_table: Mapping[str, NDArray]) -> "Ranker":
         """The same ranker over the table that also holds new items, which have no events yet."""
         neural = self.neural and self.neural.with_items(new, item_table)
         persons = self.persons and self.persons.with_items(len(new))
-        timeline, columns = self._timeline.with_items(len(new)), self._columns
-        return Ranker(self.graph, timeline, item_table, columns, self._wanted, neural, persons)
+        timeline, schema = self._timeline.with_items(len(new)), self._schema
+        return Ranker(self.graph, timeline, item_table, schema, self._wanted, neural, persons)
 
     def write(self, directory: Path) -> None:
         """Write what `with_items` changes."""
@@ -146,8 +146,9 @@ class Ranker:
             candidates.source_scores,
             self._timeline,
             self._item_table,
-            self._columns,
+            self._schema.item_columns,
             wanted=self._wanted,
+            facts=self._facts,
         )
         if self.persons is not None:
             features_BCF = self.persons.append(features_BCF, block.histories)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from features.covisits import COVISITS
 from features.errors import InputError
 from features.layout import CATALOGUE, ITEMS, SCHEMA, TOKENIZER, vocabulary_file
 from features.stage import read_manifest, verify_files
@@ -116,6 +117,7 @@ def _copy_items(data: Dataset, directory: Path, *, timeline: bool) -> None:
     names = [name for name in [*names, TOKENIZER] if (data.path / name).exists()]
     if timeline:
         names += [path.name for path in sorted(data.path.glob("item-timeline*.arrow"))]
+        names += [COVISITS] if data.schema.covisit_reach else []
     for name in names:
         if not FILE_NAME.fullmatch(name):
             raise InputError(

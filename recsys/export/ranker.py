@@ -23,7 +23,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from features.asof import ItemTimeline, feature_names, ranking_features
+from features.asof import Facts, ItemTimeline, feature_names, ranking_features
 from features.encode import Histories
 from features.errors import InputError
 from features.store import Dataset
@@ -170,12 +170,12 @@ class Judge:
         self._recommender, self._dataset, self._task = recommender, dataset, task
         self._persons = persons
         self._timeline = ItemTimeline.open(dataset.path).delayed(config.label_delay_days)
-        self._columns = dataset.schema.item_columns
+        self._columns, self._facts = dataset.schema.item_columns, Facts.of(dataset.schema)
         width = dataset.schema.num_items + 1
         self._relevant = np.sort(task.truth.users * width + task.truth.items)
         none = recommender.candidates(task.histories.take(slice(0, 1)), at=task.at[:1])
         sources = tuple(none.source_scores)
-        self._wanted = feature_names(self._columns, sources, config.features)
+        self._wanted = feature_names(self._columns, sources, config.features, self._facts)
         self.names = (*self._wanted, *(persons.names if persons else ()))
 
     def cases(self, rows: NDArray[np.integer]) -> Iterator[Case]:
@@ -195,6 +195,7 @@ class Judge:
             self._dataset.item_table,
             self._columns,
             wanted=self._wanted,
+            facts=self._facts,
         )
         if self._persons is not None:
             features_BCF = self._persons.append(features_BCF, histories)

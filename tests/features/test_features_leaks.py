@@ -14,6 +14,7 @@ import pytest
 
 from features import build as build_module
 from features.config import LeaveOneOut
+from features.covisits import count_pairs, write_covisits
 from features.items import encode_items
 from features.layout import DatasetSchema
 from features.leaks import LeakError, prove_history_before_target, prove_no_leak
@@ -66,6 +67,24 @@ def timeline_of_everything(directory: Path) -> None:
     events = to_arrays(read_table(directory / "events.arrow"))
     num_items = DatasetSchema.read(directory).num_items
     write_timelines(directory, events["item_id"], events["timestamp"], num_items)
+
+
+def buys_of_the_future(directory: Path) -> None:
+    events = to_arrays(read_table(directory / "events.arrow"))
+    schema = DatasetSchema.read(directory)
+    kinds, num_kinds = events["event"], len(schema.event_types)
+    everything = directory / "everything"
+    everything.mkdir()
+    columns = (events["item_id"], events["timestamp"], schema.num_items)
+    write_timelines(everything, *columns, kinds, num_kinds)
+    (everything / "item-timeline-1.arrow").replace(directory / "item-timeline-1.arrow")
+
+
+def covisits_of_everything(directory: Path) -> None:
+    events = to_arrays(read_table(directory / "events.arrow"))
+    users = to_arrays(read_table(directory / "users.arrow"))
+    spans = (users["start"], users["test_end"])
+    write_covisits(directory, count_pairs(events["item_id"], events["timestamp"], *spans, 2))
 
 
 def first_case(directory: Path, split: str) -> int:
@@ -124,6 +143,16 @@ FAULTS: dict[str, tuple[dict, Plant, str]] = {
         BY_USER,
         timeline_of_everything,
         r"the timeline of \d+ items counts other events than those before the test targets",
+    ),
+    "timeline of one behaviour of the future": (
+        BY_USER,
+        buys_of_the_future,
+        r"the timeline of \d+ items counts other events than those before the test targets",
+    ),
+    "co-visits of the future": (
+        BY_USER | {"covisit_reach": 2},
+        covisits_of_everything,
+        r"the co-visits of \d+ items count other events than those before the test targets",
     ),
     "value of the future": (
         BY_TIME,

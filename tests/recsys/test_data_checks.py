@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ from typer.testing import CliRunner, Result
 
 from data.build import build_events
 from data.config import Synthetic
-from features import timeline
-from features.asof import feature_names
+from features import question, timeline
+from features.asof import Facts, feature_names
 from features.audit import audit_columns, audit_dataset
 from features.build import build_dataset
 from features.config import FeatureConfig
@@ -30,7 +31,7 @@ from recsys.cli import app
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("shop")
     build_events(Synthetic(num_users=200, num_items=200, clicks_per_user=12, days=40), root / "e")
-    build_dataset(root / "e", FeatureConfig(), root / "d")
+    build_dataset(root / "e", FeatureConfig(covisit_reach=2), root / "d")
     build_dataset(root / "e", FeatureConfig(events=("click", "buy"), buckets=3), root / "d2")
     return root
 
@@ -112,14 +113,40 @@ def closed_on_the_wrong_side(self: ItemTimeline, at: Any) -> Any:
     return timeline.day_of(at) + 1
 
 
-def test_statistics_that_count_the_day_itself_are_leaks(
-    shop: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ItemTimeline, "known_day", closed_on_the_wrong_side)
+def window_off_by_one(q: question.Question) -> Any:
+    days = q.day + 1 - np.array([0, 7, 30])[:, None, None]
+    return q.timeline.rows_before(q.candidates_BC, days)
+
+
+def of_the_whole_log(q: question.Question) -> Any:
+    days = np.full_like(q.day, 2**30) - np.array([0, 7, 30])[:, None, None]
+    return q.timeline.rows_before(q.candidates_BC, days)
+
+
+PLANTED: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], set[str]]] = {
+    "closed on the wrong side": (
+        lambda patch: patch.setattr(ItemTimeline, "known_day", closed_on_the_wrong_side),
+        {"item_events_7d", "item_rate", "item_click_30d", "covisits"},
+    ),
+    "a window off by one": (
+        lambda patch: patch.setattr(question.Question, "rows", property(window_off_by_one)),
+        {"item_events_7d", "item_events_30d"},
+    ),
+    "statistics of the full log": (
+        lambda patch: patch.setattr(question.Question, "rows", property(of_the_whole_log)),
+        {"item_events", "item_days_since_event"},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_planted_leak_is_found(name: str, shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant, expected = PLANTED[name]
+    plant(monkeypatch)
     found = audit_dataset(Dataset.open(shop / "d"), cuts=8)
     leaks = {leak.feature: leak for leak in found.leaks}
-    assert {"item_events", "item_events_7d", "item_rate"} <= set(leaks)
-    assert "user_events" not in leaks
+    assert {"item_events"} | expected <= set(leaks)
+    assert not {"user_events", "seen_click"} & set(leaks)
     example = leaks["item_events"].examples[0]
     assert float(example["value"]) > float(example["without_the_future"])
 
@@ -195,5 +222,5 @@ def test_a_table_of_features_is_what_serving_would_compute(
     assert sample.exit_code == 0, sample.output
     few = pq.read_table(tmp_path / "few/features.parquet")
     assert few.num_rows == 10
-    every = feature_names(data.schema.item_columns, (), "all")
+    every = feature_names(data.schema.item_columns, (), "all", Facts.of(data.schema))
     assert few.column_names[4:] == list(every)

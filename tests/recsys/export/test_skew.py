@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from data.build import build_events
 from data.config import DataConfig, MovieLens, PublicData, Synthetic
-from features import asof, asof_more, question, timeline
-from features.asof import feature_names, ranking_features
+from features import asof, asof_more, covisits, question, timeline
+from features.asof import Facts, feature_names, ranking_features
 from features.build import build_dataset
 from features.config import FeatureConfig
 from features.encode import Histories
@@ -69,6 +69,7 @@ class Replay:
                 data.item_table,
                 data.schema.item_columns,
                 wanted=self.names,
+                facts=Facts.of(data.schema),
             )
             for place, q in enumerate(same):
                 found[q] = features[place : place + 1]
@@ -137,23 +138,33 @@ def replay(root: Path, patch: pytest.MonkeyPatch, *, events: int, users: int) ->
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = Synthetic(num_users=400, num_items=200, clicks_per_user=20, days=60)
-    return prepare(source, tmp_path_factory.mktemp("shop"), delay=1, buckets=4)
+    return prepare(source, tmp_path_factory.mktemp("shop"), delay=1, buckets=4, covisit_reach=2)
 
 
 def test_the_shop_replayed(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done = replay(shop, monkeypatch, events=4, users=40)
     columns = done.dataset.schema.item_columns
-    assert done.names == feature_names(columns, SOURCES, "all")
+    facts = Facts.of(done.dataset.schema)
+    assert done.names == feature_names(columns, SOURCES, "all", facts)
+    assert {"item_buy_rate", "seen_cart", "covisit_recent_share"} <= set(done.names)
     assert len(done.rows) > 80
     assert done.differing() == {}
     finite = np.isfinite(np.concatenate([f[0] for f in done.features])).any(0)
     never = {name for name, some in zip(done.names, finite, strict=True) if not some}
-    assert never == {"days_since_seen"}  # seen items are not proposed
+    kinds = done.dataset.schema.event_types
+    assert never == {"days_since_seen", *(f"days_since_{kind}" for kind in kinds)}  # none proposed
 
 
 def window_off_by_one(q: question.Question) -> Any:
     days = q.day - np.array([0, 8, 31])[:, None, None]
     return q.timeline.rows_before(q.candidates_BC, days)
+
+
+COUNT = covisits.Covisits.count
+
+
+def one_day_more(self: covisits.Covisits, first: Any, then: Any, days: Any) -> Any:
+    return COUNT(self, first, then, days + 1)
 
 
 def closed_on_the_wrong_side(self: ItemTimeline, at: Any) -> Any:
@@ -165,9 +176,13 @@ FAULTS: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], set[str]]] = {
         lambda patch: patch.setattr(question.Question, "rows", property(window_off_by_one)),
         {"item_events_7d", "item_events_30d", "item_trend", "item_rate"},
     ),
+    "a window of co-visits off by one": (
+        lambda patch: patch.setattr(covisits.Covisits, "count", one_day_more),
+        {"covisits", "covisit_share", "covisit_recent_share"},
+    ),
     "closed on the wrong side": (
         lambda patch: patch.setattr(ItemTimeline, "known_day", closed_on_the_wrong_side),
-        {"item_events", "item_events_7d", "item_events_1d", "item_age"},
+        {"item_events", "item_events_7d", "item_events_1d", "item_age", "item_click_30d"},
     ),
 }
 
@@ -187,10 +202,15 @@ def test_statistics_of_the_full_log_are_found(shop: Path, monkeypatch: pytest.Mo
     data = done.dataset
     folder = shop / "full-log"
     folder.mkdir()
-    timeline.write_timelines(folder, data.items, data.timestamps, data.schema.num_items)
+    kinds = (data.events, len(data.schema.event_types))
+    timeline.write_timelines(folder, data.items, data.timestamps, data.schema.num_items, *kinds)
+    spans = (data.cuts["start"], data.cuts["test_end"])
+    pairs = covisits.count_pairs(data.items, data.timestamps, *spans, data.schema.covisit_reach)
+    covisits.write_covisits(folder, pairs)
     opened = ItemTimeline.open
     monkeypatch.setattr(ItemTimeline, "open", lambda path: opened(folder))
-    assert {"item_events", "item_events_7d", "item_rate"} <= set(done.differing())
+    expected = {"item_events", "item_events_7d", "item_rate", "item_click_30d", "covisits"}
+    assert expected <= set(done.differing())
 
 
 def test_an_old_bundle_asks_only_for_what_it_names() -> None:
@@ -208,7 +228,7 @@ def test_real_logs_replayed(name: str, tmp_path: Path, monkeypatch: pytest.Monke
     source: DataConfig = PublicData(source="globo")
     if name == "movielens-1m":
         source = MovieLens(source="movielens-1m")
-    root = prepare(source, tmp_path, buckets=5)
+    root = prepare(source, tmp_path, buckets=5, covisit_reach=3)
     done = replay(root, monkeypatch, events=5, users=200)
     print(name, len(done.rows), "questions,", len(done.names), "features,", DAY)
     assert len(done.rows) >= 200
