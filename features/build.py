@@ -21,6 +21,7 @@ from features import layout
 from features.build_parts import build_from_parts, raw_type
 from features.cleaning import drop_duplicates, k_core_round, keep_behaviours, may_repeat
 from features.config import FeatureConfig, LastSession
+from features.contract import coerce_ranges, fit_rules
 from features.covisits import count_pairs, refuse_too_many_items, write_covisits
 from features.errors import InputError
 from features.items import ItemSource, ItemTable, encode_items, known_items, with_other_items
@@ -188,7 +189,8 @@ def encode(log: pl.DataFrame, source: ItemSource, config: FeatureConfig) -> Enco
     if config.catalogue == "items":
         raw_ids = with_other_items(raw_ids, source.items)
     catalogue = known_items(raw_ids, source.items)
-    table = encode_items(catalogue, num_warm, source.kinds, config)
+    rules = fit_rules(config.rules, catalogue, num_warm, source.kinds, {})
+    table = encode_items(coerce_ranges(catalogue, rules), num_warm, source.kinds, config)
     schema = DatasetSchema(
         num_users=len(sequences.users),
         num_items=len(catalogue),
@@ -205,6 +207,7 @@ def encode(log: pl.DataFrame, source: ItemSource, config: FeatureConfig) -> Enco
         split=split,
         tokenizer=table.tokenizer_origin,
         covisit_reach=config.covisit_reach,
+        rules=rules,
     )
     is_target = targets[sequences.events]
     return Encoded(schema, sequences, cuts, item_ids, is_target, catalogue, table)

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from features import layout
 from features.config import FeatureConfig
+from features.contract import coerce_ranges, fit_rules
 from features.errors import InputError
 from features.growth import EVENT_FILES, Base, event_files
 from features.items import ItemSource, encode_items, known_items, with_other_items
@@ -90,7 +91,10 @@ def build_from_parts(  # noqa: PLR0915 - the whole build in its order, each line
             if config.catalogue == "items":
                 raw_ids = with_other_items(raw_ids, source.items)
             catalogue = known_items(raw_ids, source.items)
-            table = encode_items(catalogue, num_warm, source.kinds, config, base)
+            kept = base.schema.rules if base else {}
+            rules = fit_rules(config.rules, catalogue, num_warm, source.kinds, kept)
+            coerced = coerce_ranges(catalogue, rules)
+            table = encode_items(coerced, num_warm, source.kinds, config, base)
             for code in timeline_codes(len(event_types)):
                 merge_days(work, len(catalogue), code)
             if config.covisit_reach:
@@ -124,6 +128,7 @@ def build_from_parts(  # noqa: PLR0915 - the whole build in its order, each line
                 split=describe_split(config.split, cutter.instants),
                 tokenizer=table.tokenizer_origin,
                 covisit_reach=config.covisit_reach,
+                rules=rules,
                 grown=base is not None,
                 num_untrained_items=num_warm - int(found.trained.sum()),
             )

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
-from features.layout import ColdTargets, Kind
+from features.layout import ColdTargets, ColumnRules, Kind
 
 STRICT = ConfigDict(extra="forbid")
 
@@ -134,6 +134,8 @@ class FeatureConfig:
     covisit_reach: int = 0
     """Events before an event whose items count as visited together with it, for the features of
     co-visitation (`features.asof_covisits`); 0 counts none and takes no room."""
+    rules: Mapping[str, ColumnRules] = field(default_factory=dict)
+    """What serving refuses and what it coerces, by item column, and for `item_id` and `event`."""
     tokenizer: str = ""
     """Path of a pretrained model's `tokenizer.json` to use instead; empty trains one."""
     sentence: tuple[str, ...] = ()

@@ -1,8 +1,6 @@
 """What has changed between two datasets: their schemas, and the distribution of every column.
 
-PSI (population stability index) of a column over bins i with shares p_i then and q_i now:
-sum (q_i - p_i) ln(q_i / p_i); shares of 0 count as half an observation. Usual reading: below 0.1
-little has changed, from 0.25 much. Bins are tenths of the older numbers, or the values.
+PSI is that of `features.stability`, over tenths of the older numbers, or over the values.
 """
 
 from collections.abc import Mapping
@@ -11,14 +9,11 @@ from typing import Any, Literal
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from features.errors import InputError
+from features.stability import FEW, MUCH, psi, psi_of_numbers
 from features.store import Dataset
 
-TENTHS = 10
-FEW, MUCH = 0.1, 0.25
-"""PSI from which a change is some, and much."""
 NEW_SHARE = 0.05
 """Share of new values from which a column is at least `some`."""
 
@@ -29,6 +24,7 @@ class ColumnDrift:
 
     name: str
     psi: float
+    """0 where either has no value."""
     new_share: float
     """Share of the newer rows whose value the older ones never had."""
     new_values: tuple[str, ...]
@@ -62,18 +58,6 @@ class Drift:
         return {"before": self.before, "now": self.now, "schema": schema, "columns": columns}
 
 
-def psi(before: NDArray, now: NDArray) -> float:
-    """The index of two arrays of counts over the same bins; 0 where either is empty.
-
-    >>> round(psi(np.array([50, 50]), np.array([25, 75])), 4)  # (.25 - .5) ln .5 + .25 ln 1.5
-    0.2747
-    """
-    if not before.sum() or not now.sum():
-        return 0.0
-    p, q = (np.maximum(counts, 0.5) / counts.sum() for counts in (before, now))
-    return float(((q - p) * np.log(q / p)).sum())
-
-
 def column_drift(name: str, before: pl.Series, now: pl.Series) -> ColumnDrift:
     """Compare two columns of one meaning: numbers by tenths, everything else by value."""
     lists = isinstance(before.dtype, pl.List)
@@ -81,18 +65,9 @@ def column_drift(name: str, before: pl.Series, now: pl.Series) -> ColumnDrift:
     older, newer = ((s.explode() if lists else s).drop_nulls() for s in (before, now))
     if older.dtype.is_float():
         older, newer = older.drop_nans(), newer.drop_nans()
-        edges = (
-            np.unique(np.quantile(older.to_numpy(), np.arange(1, TENTHS) / TENTHS))
-            if len(older)
-            else np.empty(0)
-        )
-        counts = [
-            np.bincount(np.searchsorted(edges, s.to_numpy(), "right"), minlength=len(edges) + 1)
-            for s in (older, newer)
-        ]
         return ColumnDrift(
             name=name,
-            psi=psi(*counts),
+            psi=psi_of_numbers(older.to_numpy(), newer.to_numpy()) or 0.0,
             new_share=0.0,
             new_values=(),
             null_before=nulls[0],
@@ -104,7 +79,7 @@ def column_drift(name: str, before: pl.Series, now: pl.Series) -> ColumnDrift:
     known = both.filter(pl.col("n") > 0)
     return ColumnDrift(
         name=name,
-        psi=psi(known["n"].to_numpy(), known["n_right"].to_numpy()),
+        psi=psi(known["n"].to_numpy(), known["n_right"].to_numpy()) or 0.0,
         new_share=float(fresh["n_right"].sum()) / max(len(newer), 1),
         new_values=tuple(fresh["v"].head(5)),
         null_before=nulls[0],

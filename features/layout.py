@@ -16,7 +16,7 @@ tokenizer.json         where a text column is declared
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -79,6 +79,39 @@ class ItemColumn:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ColumnRules:
+    """What becomes of values that a dataset has not seen, in one column (`features.contract`)."""
+
+    unknown_value: Literal["unknown", "refuse"] = "unknown"
+    """A value of categories that training did not see, or an id: unknown, or the request is
+    refused. An event of unknown `item_id` or `event` is left out of its history, and counted."""
+    out_of_range: Literal["keep", "clip", "unknown", "refuse"] = "keep"
+    """A number outside [low, high]: as it is, the nearer end, missing, or refused."""
+    wrong_type: Literal["refuse", "unknown"] = "refuse"
+    """A value of another type: refused, or converted where it can be, else missing."""
+    low: float | None = None
+    """Of numbers; None takes the least of training items."""
+    high: float | None = None
+    """Of numbers; None takes the greatest of training items."""
+
+    def __post_init__(self) -> None:
+        for name, allowed in RULES.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} = {getattr(self, name)!r}, expected one of {allowed}")
+        if self.low is not None and self.high is not None and self.low > self.high:
+            raise ValueError(f"low = {self.low} is above high = {self.high}")
+
+
+RULES = {
+    "unknown_value": ("unknown", "refuse"),
+    "out_of_range": ("keep", "clip", "unknown", "refuse"),
+    "wrong_type": ("refuse", "unknown"),
+}
+REQUEST_RULES = {"item_id": ColumnRules(), "event": ColumnRules(unknown_value="refuse")}
+"""Of the columns of a history, where a schema says nothing of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetSchema:
     """`schema.json`: travels from dataset to run to bundle."""
 
@@ -112,6 +145,13 @@ class DatasetSchema:
     """How many such ids there are."""
     covisit_reach: int = 0
     """Events before an event that count as visited together with it; 0: nothing is counted."""
+    rules: Mapping[str, ColumnRules] = field(default_factory=dict)
+    """By declared column, and of `item_id` and `event`: what serving refuses and what it coerces.
+    A column that is not named has the rules of `rule`."""
+
+    def rule(self, name: str) -> ColumnRules:
+        """The rules of a column; the default ones where nothing is said of it."""
+        return self.rules.get(name) or REQUEST_RULES.get(name) or ColumnRules()
 
     def write(self, directory: Path) -> None:
         """Write `schema.json` into `directory`."""
@@ -126,7 +166,8 @@ class DatasetSchema:
             columns = tuple(_column(column) for column in content.pop("item_columns"))
             for name in ("event_types", "target_events"):
                 content[name] = tuple(content[name])
-            return cls(item_columns=columns, **content)
+            rules = {n: ColumnRules(**rule) for n, rule in content.pop("rules", {}).items()}
+            return cls(item_columns=columns, rules=rules, **content)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path} cannot be read ({error}): build the dataset again") from error
 

@@ -12,6 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from features.contract import coerce_ranges, refused_numbers, refused_values
 from features.errors import InputError
 from features.layout import TOKENIZER, DatasetSchema, vocabulary_file
 from features.new_items import declared, encode_rows
@@ -67,14 +68,21 @@ class ItemReader:
         """Encode rows of items that the catalogue does not hold. Raises RequestError.
 
         Columns that the catalogue does not know are left out; of those it knows, only the ones no
-        model reads may be missing.
+        model reads may be missing. Values of another type, out of range or never seen are refused
+        or coerced by the rules of the schema.
         """
-        frame = rows if isinstance(rows, pl.DataFrame) else _as_frame(rows, catalogue)
-        needed = {name for column in self.schema.item_columns for name in declared(column)}
-        self._check_columns(frame, needed)
-        frame = _cast(frame, catalogue.columns.schema)
+        frame = rows
+        if not isinstance(frame, pl.DataFrame):
+            frame = _as_frame(rows, catalogue, self.schema)
+        columns, rules = self.schema.item_columns, self.schema.rules
+        self._check_columns(frame, {name for column in columns for name in declared(column)})
+        frame = _cast(frame, catalogue.columns.schema, self.schema)
         self._check_ids(frame, catalogue)
-        attributes = encode_rows(frame, self.schema.item_columns, self.vocabularies, self.tokenizer)
+        coerced = coerce_ranges(frame, rules)
+        attributes = encode_rows(coerced, columns, self.vocabularies, self.tokenizer)
+        refused = refused_numbers(frame, rules)
+        if refused := refused or refused_values(frame, rules, columns, attributes):
+            raise RequestError(f"in the new items, {refused}")
         return NewItems(frame["item_id"].to_list(), frame, attributes)
 
     def _check_columns(self, frame: pl.DataFrame, needed: set[str]) -> None:
@@ -104,27 +112,56 @@ class ItemReader:
             )
 
 
-def _as_frame(rows: Sequence[Mapping[str, Any]], catalogue: Catalogue) -> pl.DataFrame:
+def _as_frame(
+    rows: Sequence[Mapping[str, Any]], catalogue: Catalogue, schema: DatasetSchema
+) -> pl.DataFrame:
     names = {name for row in rows for name in row}
     dtypes = {name: kind for name, kind in catalogue.columns.schema.items() if name in names}
     try:
-        return pl.DataFrame(list(rows), schema=dtypes, strict=True)
+        return pl.DataFrame(
+            [
+                _series(name, [row.get(name) for row in rows], kind, strict=_strict(schema, name))
+                for name, kind in dtypes.items()
+            ]
+        )
     except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
         raise RequestError(f"the rows of new items cannot be read: {error}") from error
 
 
-def _cast(frame: pl.DataFrame, dtypes: Mapping[str, pl.DataType]) -> pl.DataFrame:
-    """The columns of `dtypes`, in that order and of those types; null where `frame` lacks one."""
+def _strict(schema: DatasetSchema, name: str) -> bool:
+    return name == "item_id" or schema.rule(name).wrong_type == "refuse"
+
+
+def _cast(
+    frame: pl.DataFrame, dtypes: Mapping[str, pl.DataType], schema: DatasetSchema
+) -> pl.DataFrame:
+    """The columns of `dtypes`, in that order and of those types; null where `frame` lacks one.
+
+    Another type is refused or, where the rules say so, converted, null where it cannot be.
+    """
     columns = []
     for name, dtype in dtypes.items():
         if name not in frame.columns:
             columns.append(pl.lit(None, dtype).alias(name))
             continue
-        found = frame.schema[name]
-        if found != dtype and pl.String in (found, dtype) and found != pl.Null:
+        found, strict = frame.schema[name], _strict(schema, name)
+        if not strict and not _convertible(found, dtype):
+            columns.append(pl.lit(None, dtype).alias(name))
+            continue
+        if strict and found != dtype and pl.String in (found, dtype) and found != pl.Null:
             raise RequestError(f"{name} is {found} in the new items, {dtype} in this bundle")
-        columns.append(pl.col(name).cast(dtype))
+        columns.append(pl.col(name).cast(dtype, strict=strict))
     try:
         return frame.select(columns)
     except pl.exceptions.PolarsError as error:
         raise RequestError(f"the new items do not have this bundle's types: {error}") from error
+
+
+def _convertible(found: pl.DataType, wanted: pl.DataType) -> bool:
+    return isinstance(found, pl.List) == isinstance(wanted, pl.List)
+
+
+def _series(name: str, values: list[Any], wanted: pl.DataType, *, strict: bool) -> pl.Series:
+    if not strict and isinstance(wanted, pl.List):
+        values = [value if isinstance(value, list | tuple) else None for value in values]
+    return pl.Series(name, values, wanted, strict=strict)

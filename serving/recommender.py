@@ -51,7 +51,7 @@ class Recommender:
         self.bundle_version, self.bundle_sha256 = parts.version, parts.sha256
         self.num_items = schema.num_items
         self._parts, self._catalogue = parts, catalogue
-        self.reader = RequestReader(catalogue, codes, default, schema.cutoff)
+        self.reader = RequestReader(catalogue, codes, default, schema)
         self._pipeline = Pipeline(sources, parts.ranker, self.num_items, threads)
         self._writer = AnswerWriter(catalogue, self.source_names, parts.version)
         self._context = ContextReader(catalogue, sources)

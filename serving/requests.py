@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from features.encode import Histories
+from features.layout import DatasetSchema
 from serving.catalogue import Catalogue, RawId
 from serving.errors import RequestError
 from serving.topk import Ints
@@ -20,6 +21,8 @@ Moment = int | datetime
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
+UNKNOWN = 0
+"""The code of a behaviour that the bundle does not know and whose events are left out."""
 ENTRY = "(item id, timestamp) or (item id, timestamp, event)"
 
 
@@ -31,7 +34,7 @@ class Request:
     at: Ints
     """(1,) microseconds UTC."""
     unknown: int
-    """Events left out because the bundle does not know their item."""
+    """Events left out because the bundle does not know their item or their behaviour."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,17 +45,28 @@ class FrameRequest:
     histories: Histories
     at: Ints
     unknown: Ints
-    """(U,) events of each user left out because the bundle does not know their item."""
+    """(U,) events of each user left out because the bundle does not know their item or their
+    behaviour."""
 
 
 class RequestReader:
-    """Checks requests and translates them. `cutoff`: when training ended, microseconds UTC."""
+    """Checks requests and translates them.
+
+    schema: its `cutoff` is the moment of a request without one; its rules say whether events of
+    unknown items or behaviours are left out or refused.
+    """
 
     def __init__(
-        self, catalogue: Catalogue, codes: Mapping[str, int], default_code: int, cutoff: int
+        self,
+        catalogue: Catalogue,
+        codes: Mapping[str, int],
+        default_code: int,
+        schema: DatasetSchema,
     ) -> None:
         self._catalogue, self._codes = catalogue, codes
-        self._default_code, self._cutoff = default_code, cutoff
+        self._default_code, self._cutoff = default_code, schema.cutoff
+        self._refuse_items = schema.rule("item_id").unknown_value == "refuse"
+        self._refuse_events = schema.rule("event").unknown_value == "refuse"
 
     @property
     def raw_ids(self) -> Sequence[RawId]:
@@ -71,6 +85,8 @@ class RequestReader:
         else:
             raw_ids, timestamps, events = history, None, None
         items = self._catalogue.translate(raw_ids)
+        if self._refuse_items and not items.all():
+            self._refuse_unknown([raw_ids[place] for place in np.flatnonzero(items == 0)])
         last = self._cutoff if timestamps is None else int(timestamps[-1])
         moment = last if at is None else microseconds(at)
         if timestamps is None:
@@ -81,9 +97,9 @@ class RequestReader:
             )
         if events is None:
             events = np.full(len(items), self._default_code, np.int64)
-        unknown = 0 if items.all() else int((items == 0).sum())
+        unknown = 0 if items.all() and events.all() else int(((items == 0) | (events == 0)).sum())
         if unknown:
-            known = items != 0
+            known = (items != 0) & (events != 0)
             items, timestamps, events = items[known], timestamps[known], events[known]
         ends = np.array([len(items)])
         histories = Histories(items, timestamps, events, np.zeros(1, np.int64), ends)
@@ -111,9 +127,17 @@ class RequestReader:
         try:
             return self._codes[event]
         except (KeyError, TypeError):
+            if not self._refuse_events and isinstance(event, str):
+                return UNKNOWN
             raise RequestError(
                 f"behaviour {event!r} is unknown, this bundle knows {sorted(self._codes)}"
             ) from None
+
+    def _refuse_unknown(self, raw_ids: Sequence[Any]) -> None:
+        raise RequestError(
+            f"{len(raw_ids)} events are on items that this bundle does not know (first: "
+            f"{raw_ids[:3]}), and its rules refuse such histories"
+        )
 
     def read_frame(self, frame: pl.DataFrame) -> FrameRequest:
         """Events of many users: `user_id`, `item_id` and optionally `timestamp` and `event`.
@@ -136,14 +160,19 @@ class RequestReader:
         nulls = {name: count for name in columns if (count := frame[name].null_count())}
         if nulls:
             raise RequestError(f"the frame holds nulls: {nulls} rows by column")
+        if self._refuse_items:
+            alien = frame.filter(~pl.col("item_id").is_in(raw.implode()))["item_id"]
+            if len(alien):
+                self._refuse_unknown(alien.to_list())
         vocabulary = pl.DataFrame({"item_id": raw, "item": range(1, len(raw) + 1)})
         grouped = (
             frame.with_columns(self._frame_timestamps(frame), self._frame_codes(frame))
             .join(vocabulary, on="item_id", how="left", maintain_order="left")
+            .with_columns(known=pl.col("item").is_not_null() & (pl.col("event") != UNKNOWN))
             .group_by("user_id", maintain_order=True)
             .agg(
-                pl.col("item", "timestamp", "event").filter(pl.col("item").is_not_null()),
-                unknown=pl.col("item").is_null().sum(),
+                pl.col("item", "timestamp", "event").filter("known"),
+                unknown=(~pl.col("known")).sum(),
                 last=pl.col("timestamp").last(),
                 unsorted=(pl.col("timestamp").diff() < 0).any(),
             )
@@ -182,13 +211,14 @@ class RequestReader:
             return pl.lit(self._default_code, pl.Int64).alias("event")
         names = frame["event"].unique()
         unknown = [name for name in names.to_list() if name not in self._codes]
-        if unknown:
+        if unknown and self._refuse_events:
             raise RequestError(
                 f"behaviours {sorted(map(str, unknown))[:5]} are unknown, "
                 f"this bundle knows {sorted(self._codes)}"
             )
         codes = list(self._codes.values())
-        return pl.col("event").replace_strict(list(self._codes), codes, return_dtype=pl.Int64)
+        names = list(self._codes)
+        return pl.col("event").replace_strict(names, codes, default=UNKNOWN, return_dtype=pl.Int64)
 
 
 def microseconds(moment: Moment) -> int:

@@ -4,8 +4,8 @@
     empty_share     users without a single item
     coverage        distinct items listed, as a share of the catalogue
     score quantiles of each user's best score
-    score_psi       population stability index of those scores against the previous job's, over
-                    ten bins of equal share there: below .1 nothing moved, above .25 much did
+    score_psi       population stability index of those scores against the previous job's
+                    (`features.stability`): below .1 nothing moved, from .25 much did
     overlap         mean share of a user's first 10 items that the previous job listed there too,
                     over a fixed sample of users in both
 
@@ -22,6 +22,7 @@ import numpy as np
 import polars as pl
 
 from features.errors import InputError
+from features.stability import psi_of_numbers
 
 SAMPLE = 64
 """One user of this many enters the overlap."""
@@ -84,7 +85,7 @@ def measure(directory: Path, num_items: int, previous: Path | None) -> dict[str,
     }
     if previous is not None:
         earlier = _previous(previous)
-        figures["score_psi"] = psi(_scores(earlier, first_score), scores)
+        figures["score_psi"] = psi_of_numbers(_scores(earlier, first_score), scores)
         figures["overlap"] = _overlap(earlier, parts)
     return figures
 
@@ -100,23 +101,6 @@ def _scores(parts: pl.LazyFrame, first: pl.Expr) -> np.ndarray:
     """Best score of every personal answer, float32: 4 bytes a user."""
     personal = parts.filter(pl.col("degraded") == "").select(first.alias("score"))
     return personal.collect(engine="streaming")["score"].drop_nulls().to_numpy()
-
-
-def psi(before: np.ndarray, after: np.ndarray, bins: int = 10) -> float | None:
-    """Population stability index, sum of (a - b) ln(a / b) over `bins` of equal share `before`.
-
-    Shares get half an observation each, so that an empty bin is not infinite. None where one of
-    the two is empty.
-    """
-    if not len(before) or not len(after):
-        return None
-    edges = np.quantile(before, np.linspace(0, 1, bins + 1)[1:-1])
-    shares = [
-        (np.bincount(np.searchsorted(edges, x, side="right"), minlength=bins) + 0.5)
-        / (len(x) + 0.5 * bins)
-        for x in (before, after)
-    ]
-    return float(((shares[1] - shares[0]) * np.log(shares[1] / shares[0])).sum())
 
 
 def _overlap(before: pl.LazyFrame, after: pl.LazyFrame) -> float | None:

@@ -20,8 +20,9 @@ from features.audit import audit_columns, audit_dataset
 from features.build import build_dataset
 from features.config import FeatureConfig
 from features.description import describe_dataset
-from features.drift import column_drift, compare_datasets, psi
+from features.drift import column_drift, compare_datasets
 from features.errors import InputError
+from features.stability import psi, psi_of_numbers
 from features.store import Dataset
 from features.timeline import ItemTimeline
 from recsys.cli import app
@@ -72,6 +73,12 @@ def test_describe_prints_and_writes_both_forms(shop: Path, tmp_path: Path) -> No
 def test_psi_and_new_values_by_hand() -> None:
     expected = (0.25 - 0.5) * math.log(0.5) + (0.75 - 0.5) * math.log(1.5)
     assert psi(np.array([50, 50]), np.array([25, 75])) == pytest.approx(expected)
+    numbers = np.arange(100.0)
+    moved = np.concatenate([np.arange(50.0), np.arange(50.0)])  # the upper half moved down
+    expected = 5 * (0.2 - 0.1) * math.log(2) + 5 * (0.005 - 0.1) * math.log(0.05)
+    assert psi_of_numbers(numbers, moved) == pytest.approx(expected)
+    assert psi_of_numbers(numbers, numbers) == pytest.approx(0)
+    assert psi_of_numbers(numbers[:0], numbers) is None
     before = pl.Series(["a"] * 50 + ["b"] * 50)
     now = pl.Series(["a"] * 20 + ["b"] * 60 + ["c"] * 20 + [None] * 100)
     found = column_drift("x", before, now)

@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 import pytest
 
 from features.errors import InputError
-from serving.jobs.quality import Limit, measure, psi
+from serving.jobs.quality import Limit, measure
 
 
 def write_lists(folder: Path, rows: list[tuple[int, str, list[int], list[float]]]) -> Path:
@@ -50,15 +49,6 @@ def test_a_result_is_compared_with_the_one_before(tmp_path: Path) -> None:
     assert changed["score_psi"] > 0.25
     with pytest.raises(InputError, match="holds no lists"):
         measure(a, 20, tmp_path)
-
-
-def test_psi_by_hand() -> None:
-    before = np.arange(100.0)
-    after = np.concatenate([np.arange(50.0), np.arange(50.0)])  # the upper half moved down
-    full, empty, even = (20 + 0.5) / 105, (0 + 0.5) / 105, (10 + 0.5) / 105
-    expected = 5 * (full - even) * np.log(full / even) + 5 * (empty - even) * np.log(empty / even)
-    assert psi(before, after) == pytest.approx(expected)
-    assert psi(before[:0], after) is None
 
 
 def test_limits_are_sentences() -> None:
