@@ -71,6 +71,25 @@ class Histories:
             self.items, self.timestamps, self.events, self.starts[rows], self.ends[rows]
         )
 
+    def prefixes(self, shortest: int | Ints = 1) -> tuple["Histories", NDArray[np.int64]]:
+        """What came before each event: every proper prefix of `shortest` events and more.
+
+        Returns the prefixes, which share the values, and the row of the event after each, (P,).
+        shortest: one number, or one a history, (B,). B histories of E events are at most E rows
+        of two numbers, whatever their lengths.
+
+        >>> before, rows = Histories.of([[7, 8, 9], [5]]).prefixes()
+        >>> [before.items[s:e].tolist() for s, e in zip(before.starts, before.ends)]
+        [[7], [7, 8]]
+        >>> before.items[rows].tolist()
+        [8, 9]
+        """
+        counts = np.maximum(self.lengths - shortest, 0)
+        place = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        rows = place + np.repeat(self.ends - counts, counts)
+        starts = np.repeat(self.starts, counts)
+        return Histories(self.items, self.timestamps, self.events, starts, rows), rows
+
     @classmethod
     def of(
         cls,

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -34,13 +35,14 @@ def write_training_table(
     dataset: Dataset,
     out: Path,
     *,
-    split: Split = "validation",
+    split: Split | Literal["training"] = "validation",
     wanted: Wanted = "all",
     label_delay_days: int = 0,
     max_rows: int | None = None,
 ) -> None:
     """Write `features.parquet` of the events of a split to the stage `out`.
 
+    split: of the training events, the first of a user has an empty history.
     max_rows: a random sample of so many rows, in order; None takes all. Raises InputError when
     there are no events or `out` exists. Prints one line to stderr.
     """
@@ -75,20 +77,20 @@ def write_training_table(
 
 
 def _rows(
-    dataset: Dataset, split: Split, max_rows: int | None
+    dataset: Dataset, split: Split | Literal["training"], max_rows: int | None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Rows of the events of a split, ascending, and the row of the user of each."""
-    first, last = dataset.cuts[f"{split}_start"], dataset.cuts[f"{split}_end"]
-    lengths = last - first
-    total = int(lengths.sum())
-    if not total:
+    start = dataset.cuts["start"]
+    first, last = start, dataset.cuts["train_end"]
+    if split != "training":
+        first, last = dataset.cuts[f"{split}_start"], dataset.cuts[f"{split}_end"]
+    whole = Histories(dataset.items, dataset.timestamps, dataset.events, start, last)
+    _, rows = whole.prefixes(np.where(last > first, first - start, last - start))
+    if not len(rows):
         raise InputError(f"{dataset.path} has no event in {split}")
-    places = np.arange(total)
-    if max_rows is not None and max_rows < total:
-        places = np.sort(np.random.default_rng(0).choice(total, max_rows, replace=False))
-    ends = np.cumsum(lengths)
-    users = np.searchsorted(ends, places, side="right")
-    return first[users] + places - (ends - lengths)[users], users
+    if max_rows is not None and max_rows < len(rows):
+        rows = np.sort(np.random.default_rng(0).choice(rows, max_rows, replace=False))
+    return rows, np.searchsorted(start, rows, side="right") - 1
 
 
 def _blocks(dataset: Dataset, rows: NDArray[np.int64], users: NDArray[np.int64]) -> Iterator[slice]:

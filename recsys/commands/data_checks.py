@@ -75,7 +75,7 @@ def asof(
     dataset: Annotated[Path, typer.Argument(help="A dataset made by `recsys features`.")],
     out: Out,
     split: Annotated[
-        Literal["validation", "test"], typer.Option(help="Whose events get a row.")
+        Literal["training", "validation", "test"], typer.Option(help="Whose events get a row.")
     ] = "validation",
     features: Annotated[
         str, typer.Option(help="Names with commas between, or basic, or all.")

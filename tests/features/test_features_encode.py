@@ -1,5 +1,7 @@
 """Windows and encoded histories against a double loop."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -46,6 +48,25 @@ def test_attributes_are_gathered_for_each_position() -> None:
     found = encode_histories(histories, ("item.colour", "item.tags"), 5, table)
     assert found["item.colour"].tolist() == [[6, 5], [5, 0], [0, 0]]
     assert found["item.tags"].tolist() == [[[3, 0], [1, 2]], [[1, 2], [0, 0]], [[0, 0], [0, 0]]]
+
+
+@pytest.mark.parametrize("shortest", [0, 1, 3, np.array([2, 0, 0, 1])])
+def test_prefixes_are_all_beginnings_and_copy_nothing(shortest: Any) -> None:
+    rows = [[1, 2, 3, 4], [], [5], [6, 7]]
+    histories = Histories.of(rows)
+    before, after = histories.prefixes(shortest)
+    least = np.broadcast_to(shortest, len(rows))
+    expected = [
+        (row[:end], row[end])
+        for row, first in zip(rows, least, strict=True)
+        for end in range(first, len(row))
+    ]
+    cut = zip(before.starts, before.ends, strict=True)
+    found = [before.items[start:end].tolist() for start, end in cut]
+    items = before.items[after].tolist()
+    assert list(zip(found, items, strict=True)) == expected
+    assert np.shares_memory(before.items, histories.items)
+    assert np.shares_memory(before.timestamps, histories.timestamps)
 
 
 def test_taking_rows_shares_the_values() -> None:

@@ -225,6 +225,13 @@ def test_a_table_of_features_is_what_serving_would_compute(
         )
         assert row["user_events"] == pytest.approx(math.log(1 + place - start))
         assert row["times_seen"] == (data.items[start:place] == row["item"]).sum()
+    trained = recsys("asof", shop / "d", "--out", tmp_path / "t", "--split", "training",
+                     "--features", "user_events")  # fmt: skip
+    assert trained.exit_code == 0, trained.output
+    every = pq.read_table(tmp_path / "t/features.parquet")
+    assert every.num_rows == int((data.cuts["train_end"] - data.cuts["start"]).sum())
+    first = np.flatnonzero(np.diff(every["user"].to_numpy(), prepend=-1))
+    assert not every["user_events"].to_numpy()[first].any()  # nothing came before
     sample = recsys("asof", shop / "d", "--out", tmp_path / "few", "--max-rows", 10)
     assert sample.exit_code == 0, sample.output
     few = pq.read_table(tmp_path / "few/features.parquet")
