@@ -15,6 +15,7 @@ from features.config import FeatureConfig
 from features.contract import coerce_ranges, fit_rules
 from features.errors import InputError
 from features.growth import EVENT_FILES, Base, event_files
+from features.item_statistics import merge_days, merge_pairs
 from features.items import ItemSource, encode_items, known_items, with_other_items
 from features.layout import DatasetSchema
 from features.leaks import prove_no_leak
@@ -24,8 +25,6 @@ from features.partitioned import (
     final_ids,
     find_instants,
     find_training,
-    merge_days,
-    merge_pairs,
 )
 from features.progress import describe, peak_memory, steps
 from features.reduced import ItemNumbers, Reduced, reduce_parts

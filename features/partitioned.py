@@ -11,7 +11,6 @@ A dataset can grow: with an older one as `base`, old items keep their ids and ne
 parts whose events are unchanged are shared by hard link (`parts/`).
 """
 
-from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -23,13 +22,8 @@ from features import layout
 from features.appended import AppendedColumns
 from features.config import FeatureConfig, GlobalTime, LastDays
 from features.covisits import (
-    COVISIT_TYPES,
-    COVISITS,
     Counted,
     count_pairs,
-    first_pair_key,
-    merged_pairs,
-    refuse_too_many_items,
 )
 from features.growth import Base
 from features.layout import CUTS, PARTS
@@ -38,19 +32,13 @@ from features.reduced import Reduced, save_reduced
 from features.resume import Workspace
 from features.sequences import Sequences
 from features.splits import Cuts, between, cut_points, quantile_ranks, shift_cuts, windows
-from features.store import read_table, to_arrays, write_table
+from features.store import write_table
 from features.timeline import (
-    TIMELINE_TYPES,
     count_days,
-    first_key,
     timeline_codes,
-    timeline_file,
-    timeline_rows,
 )
 
 MINUTE = 60_000_000
-TIMELINE_ROWS = 1 << 22
-"""Rows of the timeline that are held at once, about."""
 EVENT_TYPES = {"item_id": np.int32, "timestamp": np.int64, "event": np.uint8}
 
 
@@ -234,63 +222,3 @@ def _save_statistics(
 
 def _save_counts(path: Path, counted: Counted) -> None:
     write_table(path, {"key": counted[0], "count": counted[1]})
-
-
-def merge_days(work: Workspace, num_items: int, code: int) -> None:
-    """The timeline of a behaviour (0: of all) over the item days of all parts."""
-    tables = _counts_of_parts(work, f"days-{code}-")
-    with AppendedColumns(work.directory / timeline_file(code), TIMELINE_TYPES) as timeline:
-        timeline.append(timeline_rows(*_daily(tables), 0, 1))
-        for first, end, slices in _by_items(tables, num_items, first_key):
-            timeline.append(timeline_rows(*_sum(slices), first, end))
-
-
-def merge_pairs(work: Workspace, num_items: int) -> None:
-    """The co-visits over those of all parts."""
-    refuse_too_many_items(num_items)
-    tables = _counts_of_parts(work, "pairs-")
-    with AppendedColumns(work.directory / COVISITS, COVISIT_TYPES) as covisits:
-        for _, _, slices in _by_items(tables, num_items, first_pair_key):
-            covisits.append(merged_pairs(slices))
-
-
-def _counts_of_parts(work: Workspace, prefix: str) -> list[dict[str, NDArray]]:
-    return [to_arrays(read_table(p)) for p in sorted(work.scratch.glob(f"{prefix}*.arrow"))]
-
-
-def _by_items(
-    tables: list[dict[str, NDArray]], num_items: int, least: Callable[[int], int]
-) -> Iterator[tuple[int, int, list[Counted]]]:
-    """Some items [first, end) at a time, and of each table what begins with them."""
-    total = sum(len(table["key"]) for table in tables)
-    step = max(int(num_items * TIMELINE_ROWS / max(total, 1)), 1)
-    for first in range(1, num_items + 1, step):
-        end = min(first + step, num_items + 1)
-        slices = []
-        for table in tables:
-            rows = slice(*np.searchsorted(table["key"], [least(first), least(end)]))
-            slices.append((table["key"][rows], table["count"][rows]))
-        yield first, end, slices
-
-
-def _sum(
-    pieces: list[tuple[NDArray[np.int64], NDArray[np.int64]]],
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Distinct keys, ascending, and the sum of their counts."""
-    keys = np.concatenate([key for key, _ in pieces])
-    counts = np.concatenate([count for _, count in pieces])
-    order = np.argsort(keys, kind="stable")
-    keys = keys[order]
-    starts = np.flatnonzero(np.diff(keys, prepend=-1) > 0)
-    return keys[starts], np.add.reduceat(counts[order], starts) if len(starts) else counts
-
-
-def _daily(
-    tables: list[dict[str, NDArray]],
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Keys of item 0, which holds all items together, and the events of each day."""
-    daily = []
-    for table in tables:
-        days, places = np.unique(table["key"] & 0xFFFFFFFF, return_inverse=True)
-        daily.append((days, np.bincount(places, table["count"]).astype(np.int64)))
-    return _sum(daily)

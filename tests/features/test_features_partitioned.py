@@ -11,6 +11,7 @@ import pytest
 
 from data.build import build_events
 from data.config import ItemFile, LogFiles
+from features import item_statistics
 from features.build import build_dataset
 from features.config import FeatureConfig, LastDays, LastSession, LeaveOneOut
 from features.covisits import DAY_BITS, ITEM_BITS
@@ -207,3 +208,22 @@ def test_a_base_that_does_not_fit_is_refused(folder: Path, random_log: Make) -> 
     with pytest.raises(InputError, match="names no file that the base lacks"):
         events_of(folder, 7, "x", base=events)
     assert EVENT_FILES in old.manifest.config
+
+
+def test_popular_items_are_merged_a_few_at_a_time(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = build(events_of(folder, 0, "events"), "whole", covisit_reach=2)
+    events, held = events_of(folder, 5, "events-5"), []
+    merged = item_statistics.merged_pairs
+
+    def watched(slices: list) -> dict:
+        held.append((sum(len(keys) for keys, _ in slices), len({k >> 40 for k in slices[0][0]})))
+        return merged(slices)
+
+    monkeypatch.setattr(item_statistics, "merged_pairs", watched)
+    monkeypatch.setattr(item_statistics, "TIMELINE_ROWS", 200)
+    parts = build(events, "parts", covisit_reach=2)
+    assert told_of_items(parts) == told_of_items(whole)
+    assert len(held) > 5
+    assert all(rows <= 200 or items <= 1 for rows, items in held)
