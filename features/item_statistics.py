@@ -57,7 +57,9 @@ def _by_items(
     """
     edges = np.array([least(1), least(2)])
     edges = edges[0] + (edges[1] - edges[0]) * np.arange(num_items + 1)
-    before = sum((np.searchsorted(table["key"], edges) for table in tables), 0 * edges)
+    before = np.zeros(len(edges), np.int64)
+    for table in tables:
+        before += np.searchsorted(table["key"], edges)
     first = 1
     while first <= num_items:
         wanted = before[first - 1] + TIMELINE_ROWS

@@ -71,9 +71,8 @@ class ItemReader:
         model reads may be missing. Values of another type, out of range or never seen are refused
         or coerced by the rules of the schema.
         """
-        frame = rows
-        if not isinstance(frame, pl.DataFrame):
-            frame = _as_frame(rows, catalogue, self.schema)
+        given = isinstance(rows, pl.DataFrame)
+        frame = rows if given else _as_frame(rows, catalogue, self.schema)
         columns, rules = self.schema.item_columns, self.schema.rules
         self._check_columns(frame, {name for column in columns for name in declared(column)})
         frame = _cast(frame, catalogue.columns.schema, self.schema)

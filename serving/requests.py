@@ -86,7 +86,7 @@ class RequestReader:
             raw_ids, timestamps, events = history, None, None
         items = self._catalogue.translate(raw_ids)
         if self._refuse_items and not items.all():
-            self._refuse_unknown([raw_ids[place] for place in np.flatnonzero(items == 0)])
+            self._refuse_unknown([raw_ids[place] for place in np.flatnonzero(items == 0).tolist()])
         last = self._cutoff if timestamps is None else int(timestamps[-1])
         moment = last if at is None else microseconds(at)
         if timestamps is None:
