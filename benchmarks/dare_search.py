@@ -2,10 +2,11 @@
 
     python benchmarks/dare_search.py
 
-The stages are exported and run by onnxruntime as serving runs them, on random tensors: time does
-not depend on the weights. 100 % is 128 for each of two fields (item, category). Beside each time
-stands the operation count, multiply-adds of the scores, relative to the full width; the bare
-matrix product of the same size in the same session, and torch's own top-K, are the references.
+The stages are exported and run by onnxruntime as serving runs them, some candidates at a time, on
+random tensors: time does not depend on the weights. 100 % is 128 for each of two fields (item,
+category). Beside each time stands the operation count, multiply-adds of the scores, relative to the
+full width; the bare matrix product of the same size (numpy) is the reference. Widths take turns, so
+that a busy moment meets all of them; medians, and in brackets the best of the rounds.
 """
 
 import tempfile
@@ -22,8 +23,10 @@ from recsys.export.onnx import write_graph
 from recsys.models.dare import DARE, DAREConfig
 from recsys.models.interface import Column
 from serving.graphs import open_graph
+from serving.neural import CELLS
 
 CANDIDATES, FULL, ROUNDS = 500, 128, 15
+WIDTHS, LENGTHS = (FULL, FULL // 2, FULL // 4, 16), (1_008, 10_000)
 COLUMN = Column(name="category", kind="category", size=1_000)
 
 
@@ -41,24 +44,12 @@ def model_of(attention_dim: int, dim: int = 16) -> DARE:
     return DARE(config).eval()
 
 
-def median(call: Callable[[], object]) -> float:
-    """Milliseconds."""
-    call()
-    times = []
-    for _ in range(ROUNDS):
-        started = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - started)
-    return 1e3 * float(np.median(times))
-
-
 def tensors_of(model: DARE, length: int) -> dict[str, torch.Tensor]:
     """Random history and item tensors of one request."""
     width, value = model.attention.width, model.representation.width + model.representation.dim
     return {
         "query": torch.randn(1, CANDIDATES, width),
-        "key": torch.randn(1, length, width),
-        "bias": torch.randn(1, length),
+        "biased_key": torch.randn(1, width + 1, length),
         "value": torch.randn(1, length, value),
         "target": torch.randn(1, CANDIDATES, model.representation.width),
     }
@@ -67,11 +58,11 @@ def tensors_of(model: DARE, length: int) -> dict[str, torch.Tensor]:
 def stages_of(model: DARE, folder: Path) -> dict[str, InferenceSession]:
     """Opened sessions by stage."""
     dynamic = {
-        "query": {1: "c"}, "key": {1: "l"}, "bias": {1: "l"}, "value": {1: "l"},
-        "target": {1: "c"}, "kept_scores": {1: "c"}, "kept": {1: "c"},
+        "query": {1: "c"}, "biased_key": {2: "l"}, "value": {1: "l"}, "target": {1: "c"},
+        "kept_scores": {1: "c"}, "kept": {1: "c"},
     }  # fmt: skip
     parts = {
-        "search": (["query", "key", "bias"], ["kept_scores", "kept"]),
+        "search": (["query", "biased_key"], ["kept_scores", "kept"]),
         "rank": (["kept_scores", "kept", "value", "target"], ["scores"]),
     }
     tensors = tensors_of(model, 640)
@@ -87,28 +78,53 @@ def stages_of(model: DARE, folder: Path) -> dict[str, InferenceSession]:
     return found
 
 
+def calls_of(model: DARE, length: int) -> dict[str, Callable[[], object]]:
+    """What is timed: the search, the rank stage, and the bare product, of one request."""
+    with tempfile.TemporaryDirectory() as folder:
+        sessions = stages_of(model, Path(folder))
+    feed = {name: x.numpy() for name, x in tensors_of(model, length).items()}
+    size = max(CELLS // length, 1)
+    chunks = [slice(first, first + size) for first in range(0, CANDIDATES, size)]
+    queries = [feed["query"][:, chunk] for chunk in chunks]
+    targets = [feed["target"][:, chunk] for chunk in chunks]
+    search = lambda q: sessions["search"].run(None, {"query": q, "biased_key": feed["biased_key"]})  # noqa: E731
+    kept = [search(query) for query in queries]
+    inputs = [
+        {"kept_scores": scores, "kept": places, "value": feed["value"], "target": target}
+        for (scores, places), target in zip(kept, targets, strict=True)
+    ]
+    key, out = feed["biased_key"][0, :-1], np.empty((CANDIDATES, length), np.float32)
+    return {
+        "search": lambda: [search(query) for query in queries],
+        "rank": lambda: [sessions["rank"].run(None, each) for each in inputs],
+        "product": lambda: np.matmul(feed["query"][0], key, out=out),
+    }
+
+
 def main() -> None:
     """Print the table."""
     torch.set_num_threads(1)
-    print(f"{'width':>6} {'events':>7} {'operations':>10} {'search ms':>10} {'matmul ms':>10} "
-          f"{'rank ms':>8} {'both ms':>8}")  # fmt: skip
-    for per_field in (FULL, FULL // 2, FULL // 4, 16):
-        model = model_of(per_field)
-        with tempfile.TemporaryDirectory() as folder:
-            sessions = stages_of(model, Path(folder))
-        for length in (1_008, 10_000):
-            feed = {name: x.numpy() for name, x in tensors_of(model, length).items()}
-            search = {name: feed[name] for name in ("query", "key", "bias")}
-            kept, places = sessions["search"].run(["kept_scores", "kept"], search)
-            rank = {"kept_scores": kept, "kept": places, "value": feed["value"]}
-            rank["target"] = feed["target"]
-            query, key = feed["query"][0], np.ascontiguousarray(feed["key"][0].T)
-            out = np.empty((CANDIDATES, length), np.float32)
-            first = median(lambda g=sessions["search"], s=search: g.run(None, s))
-            bare = median(lambda q=query, k=key, o=out: np.matmul(q, k, out=o))
-            second = median(lambda g=sessions["rank"], r=rank: g.run(None, r))
-            print(f"{2 * per_field:6} {length:7,} {per_field / FULL:10.1%} {first:10.2f} "
-                  f"{bare:10.2f} {second:8.2f} {first + second:8.2f}")  # fmt: skip
+    models = {width: model_of(width) for width in WIDTHS}
+    print("| width | events | operations | search, ms | full width / this | product, ms | rank, ms "
+          "| both, ms |\n|---|---|---|---|---|---|---|---|")  # fmt: skip
+    for length in LENGTHS:
+        calls = {width: calls_of(model, length) for width, model in models.items()}
+        times = {(w, part): [] for w in WIDTHS for part in calls[w]}
+        for turn in range(ROUNDS + 1):
+            for (width, part), found in times.items():
+                started = time.perf_counter()
+                calls[width][part]()
+                if turn:
+                    found.append(1e3 * (time.perf_counter() - started))
+        for width in WIDTHS:
+            search, rank, product = (
+                np.array(times[width, p]) for p in ("search", "rank", "product")
+            )
+            ratio = np.median(times[FULL, "search"]) / np.median(search)
+            print(f"| {2 * width} | {length:,} | {width / FULL:.1%} | {np.median(search):.1f} "
+                  f"({search.min():.1f}) | {ratio:.2f} | {np.median(product):.1f} "
+                  f"({product.min():.1f}) | {np.median(rank):.1f} ({rank.min():.1f}) | "
+                  f"{np.median(search + rank):.1f} ({(search + rank).min():.1f}) |")  # fmt: skip
 
 
 if __name__ == "__main__":

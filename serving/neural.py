@@ -30,8 +30,8 @@ from serving.topk import NOTHING, Floats, Ints
 OWN = "own."
 """Before the name of an item tensor that the history graph wants of the history's own items."""
 SCORES = "scores"
-CELLS = 1 << 23
-"""Events x candidates scored at once: 32 MiB of scores."""
+CELLS = 1 << 20
+"""Events x candidates scored at once: 4 MiB of scores, which stay near the processor."""
 
 Tensors = dict[str, NDArray]
 
@@ -149,7 +149,19 @@ class NeuralRanker:
         return self.history.run(encoded)
 
     def score_encoded(self, history: Tensors, items_BC: Ints) -> Floats:
-        """Log-odds (B, C, T) of candidates after encoded histories; of padding, whatever it is."""
+        """Log-odds (B, C, T) of candidates after encoded histories; of padding, whatever it is.
+
+        After a long history the candidates go through the stages a few at a time.
+        """
+        longest = max((x.shape[1] for x in history.values() if x.ndim > 1), default=1)
+        size = max(CELLS // (len(items_BC) * longest), 1)
+        if size >= items_BC.shape[1]:
+            return self._score_at_once(history, items_BC)
+        firsts = range(0, items_BC.shape[1], size)
+        parts = [self._score_at_once(history, items_BC[:, c : c + size]) for c in firsts]
+        return np.concatenate(parts, axis=1)
+
+    def _score_at_once(self, history: Tensors, items_BC: Ints) -> Floats:
         tensors = dict(history)
         for name in self._of_candidates:
             tensors[name] = self.items[name].of(items_BC)

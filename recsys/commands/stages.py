@@ -1,5 +1,6 @@
 """Verbs that make one directory from another, a stage each, or all of them (run, demo)."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -79,13 +80,22 @@ def features(
 
 
 @app.command()
-def train(config: Config, dataset: Dataset, out: Out) -> None:
+def train(
+    config: Config,
+    dataset: Dataset,
+    out: Out,
+    ranker: Annotated[
+        bool, typer.Option("--ranker", help="Train the [ranker], not the [model].")
+    ] = False,
+) -> None:
     """Train the config's model. Interrupted? The same command resumes where it stopped."""
     from recsys.config import read_config
-    from recsys.pipeline import train_stage
+    from recsys.pipeline import train_ranker_stage, train_stage
 
-    best = train_stage(read_config(config), dataset, out)
-    typer.echo(f"step {best.step}  validation score {best.score:.4f}  {out}")
+    stage = train_ranker_stage if ranker else train_stage
+    best = stage(read_config(config), dataset, out)
+    if os.environ.get("RANK", "0") == "0":  # under torchrun one process tells
+        typer.echo(f"step {best.step}  validation score {best.score:.4f}  {out}")
 
 
 @app.command()
@@ -97,12 +107,18 @@ def export(
         Path | None,
         typer.Option(help="A run made by `recsys train`; without it no neural source is exported."),
     ] = None,
+    ranker_run: Annotated[
+        Path | None,
+        typer.Option(
+            help='A run made by `recsys train --ranker`, for export.ranker = "neural" or "stacked".'
+        ),
+    ] = None,
 ) -> None:
     """Write a bundle: graphs, vectors, vocabularies and ranker, checked against the model."""
     from recsys.config import read_config
     from recsys.pipeline import export_stage
 
-    export_stage(read_config(config), run, dataset, out)
+    export_stage(read_config(config), run, dataset, out, ranker_run=ranker_run)
     typer.echo(f"bundle  {out}")
 
 

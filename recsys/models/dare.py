@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from recsys.models.interest import InterestRanker
+from recsys.models.interest import InterestRanker, one_product
 from recsys.models.interest_fields import FieldEmbedding, InterestConfig
 from recsys.models.interface import Tensors
 
@@ -52,5 +52,9 @@ class DARE(InterestRanker):
         self.add_heads()
 
     def relevance(self, tensors: Tensors) -> Tensor:
-        """Sec. 3.1: inner products of the attention embeddings; one matrix product a request."""
+        """Sec. 3.1: inner products of the attention embeddings."""
         return tensors["query"] @ tensors["key"].transpose(1, 2)
+
+    def attention_scores(self, tensors: Tensors) -> Tensor:
+        """One matrix product scores all candidates of a request."""
+        return one_product(tensors["query"], tensors)

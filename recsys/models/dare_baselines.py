@@ -10,7 +10,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from recsys.models.interest import INIT_STD, InterestRanker, known_loss, recency_ranks
+from recsys.models.interest import (
+    INIT_STD,
+    InterestRanker,
+    known_loss,
+    one_product,
+    recency_ranks,
+)
 from recsys.models.interest_fields import FieldEmbedding, InterestConfig
 from recsys.models.interface import HistoryBatch, ItemBatch, RankingBatch, Tensors
 
@@ -53,6 +59,10 @@ class TWIN(InterestRanker):
     def relevance(self, tensors: Tensors) -> Tensor:
         """Inner products of the shared embeddings."""
         return tensors["target"] @ tensors["key"].transpose(1, 2)
+
+    def attention_scores(self, tensors: Tensors) -> Tensor:
+        """One matrix product, as in DARE."""
+        return one_product(tensors["target"], tensors)
 
 
 class SIMHard(TWIN):
@@ -140,6 +150,10 @@ class DIN(TWIN):
             product_BCLH + self.of_query(query_BCR).unsqueeze(2) + self.of_key(key_BLR).unsqueeze(1)
         )
         return self.out(self.activation(hidden_BCLH)).squeeze(-1) / DIN_SCALE
+
+    def attention_scores(self, tensors: Tensors) -> Tensor:
+        """The network's scores; a bias for padding alone."""
+        return self.relevance(tensors) + tensors["bias"][:, None, :]
 
 
 class AveragePooling(TWIN):

@@ -88,7 +88,8 @@ class InterestRanker(Ranker):
         return {"query": self.attention(items), "target": self.representation(items)}
 
     def encode_history(self, batch: HistoryBatch, items: Tensors) -> dict[str, Tensor]:
-        """Of each event: key (B, L, A), scaled; value (B, L, D); bias (B, L), what recency gives.
+        """Of each event: key (B, L, A), scaled; value (B, L, D); bias (B, L), what recency gives;
+        biased_key (B, A + 1, L), keys and bias as one factor of a matrix product.
 
         Sec. 2.2: items and attributes are scaled by the root of their width, time by that of its
         own, and added. The time part depends on the rank alone, so it is added to all candidates.
@@ -101,11 +102,12 @@ class InterestRanker(Ranker):
             value_BLD = torch.cat([value_BLD, self.representation.time(rank_BL)], -1)
             now_a = self.attention.now() / math.sqrt(self.attention.dim)
             bias_BL = self.attention.time(rank_BL) @ now_a
-        low = lowest(bias_BL)
+        masked_BL = torch.where(valid_BL, bias_BL, lowest(bias_BL))
         return {
             "key": key_BLA,
+            "biased_key": torch.cat([key_BLA, masked_BL.unsqueeze(-1)], -1).transpose(1, 2),
             "value": value_BLD,
-            "bias": torch.where(valid_BL, bias_BL, low),
+            "bias": masked_BL,
             "time": bias_BL,
         }
 
@@ -113,22 +115,25 @@ class InterestRanker(Ranker):
     def relevance(self, tensors: Tensors) -> Tensor:
         """Attention scores (B, C, L), before the bias of recency and padding."""
 
+    def attention_scores(self, tensors: Tensors) -> Tensor:
+        """Relevance with the bias of recency and padding, (B, C, L)."""
+        return self.relevance(tensors) + tensors["bias"][:, None, :]
+
     def preference(self, tensors: Tensors, scores_BCL: Tensor) -> Tensor:
         """What the search goes by, (B, C, L): the attention scores themselves."""
         return scores_BCL
 
     def search(self, tensors: Tensors) -> dict[str, Tensor]:
         """The K events to attend to: kept_scores and kept, (B, C, K)."""
-        return self.keep(tensors, self.relevance(tensors))
+        return self.keep(tensors, self.attention_scores(tensors))
 
-    def keep(self, tensors: Tensors, relevance_BCL: Tensor) -> dict[str, Tensor]:
+    def keep(self, tensors: Tensors, scores_BCL: Tensor) -> dict[str, Tensor]:
         """Sec. 2.3. The choice itself has no gradient, the scores of what is chosen have."""
-        scores_BCL = relevance_BCL + tensors["bias"][:, None, :]
         chosen_by = self.preference(tensors, scores_BCL).detach()
         find = top_k_by_blocks if self.blocks else top_k
         kept_BCK = find(chosen_by, self.config.top_k)
         if self.config.attend_padding:
-            scores_BCL = relevance_BCL + tensors["time"][:, None, :]
+            scores_BCL = self.relevance(tensors) + tensors["time"][:, None, :]
         return {"kept_scores": scores_BCL.gather(2, kept_BCK), "kept": kept_BCK}
 
     def rank(self, tensors: Tensors) -> dict[str, Tensor]:
@@ -161,11 +166,10 @@ class InterestRanker(Ranker):
     def loss(self, batch: RankingBatch) -> Tensor:
         """Log-loss of the main head, that of the auxiliary one, and the penalty (Sec. 3)."""
         tensors = self.tensors(batch.history, batch.candidates)
-        relevance_BCL = self.relevance(tensors)
-        tensors |= self.keep(tensors, relevance_BCL)
+        scores_BCL = self.attention_scores(tensors)
+        tensors |= self.keep(tensors, scores_BCL)
         loss = known_loss(self.rank(tensors)["scores"], batch) + self.config.l2 * self.penalty()
         if self.auxiliary is not None:
-            scores_BCL = relevance_BCL + tensors["bias"][:, None, :]
             real_BCL = scores_BCL > lowest(scores_BCL) / 2
             pooled_BCD = (scores_BCL.softmax(-1) * real_BCL) @ tensors["value"]
             whole_BC = self.auxiliary(self.features(tensors, pooled_BCD))
@@ -176,6 +180,11 @@ class InterestRanker(Ranker):
         """Squared weights of the heads."""
         total = self.head.penalty()
         return total if self.auxiliary is None else total + self.auxiliary.penalty()
+
+
+def one_product(query_BCA: Tensor, tensors: Tensors) -> Tensor:
+    """Inner products and bias together, (B, C, L): the sum costs no second pass over the scores."""
+    return F.pad(query_BCA, (0, 1), value=1.0) @ tensors["biased_key"]
 
 
 def known_loss(scores_BCT: Tensor, batch: RankingBatch) -> Tensor:

@@ -11,6 +11,7 @@ one are the weights of the other, and a checkpoint or an export does not know wh
 Ids without a bound (raw user ids, advertisements) are hashed into the rows 1.. of a table.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -39,7 +40,7 @@ class Table:
     """Ids are hashed into 1..rows - 1; 0 stays 0."""
 
 
-class Tables(nn.Module):
+class Tables(nn.Module, ABC):
     """Looks ids up. Made by `make_tables`; the subclass is the backend."""
 
     def __init__(self, tables: Sequence[Table]) -> None:
@@ -56,13 +57,13 @@ class Tables(nn.Module):
         """Row numbers of ids: the ids themselves, or their hashes."""
         return hashed_rows(ids, table.rows) if table.hashed else ids
 
+    @abstractmethod
     def look_up(self, rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Embeddings by feature."""
-        raise NotImplementedError
 
+    @abstractmethod
     def weight(self, name: str) -> Tensor:
         """The whole table (rows, dim); of a sharded collection there is none here."""
-        raise NotImplementedError
 
 
 class Plain(nn.Module):

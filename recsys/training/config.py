@@ -88,6 +88,20 @@ class RankingConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ShardConfig:
+    """Tables whose rows are dealt out over the processes of a `torchrun`, and what moves them.
+
+    Not the optimizer of the rest: it works inside the backward pass, on the touched rows alone.
+    """
+
+    __pydantic_config__ = STRICT
+
+    optimizer: Literal["sgd", "rowwise_adagrad"] = "rowwise_adagrad"
+    learning_rate: float = 0.05
+    """Of the tables; constant."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainConfig:
     """The optimisation of one run."""
 
@@ -131,6 +145,9 @@ class TrainConfig:
     published model (*.safetensors, tokenizer.json); empty draws them."""
     recformer: TextConfig = field(default_factory=TwoStageConfig)
     """Read by Recformer only."""
+    shard: ShardConfig | None = None
+    """Given: a ranker with `tables = "torchrec"` is trained with its tables dealt out, under
+    `torchrun`. None: every process holds the whole model."""
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
     seed: int = 0
@@ -147,6 +164,11 @@ class TrainConfig:
         if not 0 <= self.decay_epochs <= self.max_epochs:
             raise ValueError(
                 f"decay_epochs={self.decay_epochs} is not in 0..max_epochs={self.max_epochs}"
+            )
+        if self.shard is not None and self.clip_norm:
+            raise ValueError(
+                f"clip_norm={self.clip_norm} needs the whole gradient, which [train.shard] never "
+                f"forms: set it to 0"
             )
         if not 0 < self.decay_to <= 1:
             raise ValueError(f"decay_to={self.decay_to} is not in 0..1")

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch import Tensor
 
-from recsys.training.checkpoint import Checkpoints, Progress
+from recsys.training.checkpoint import Progress
 from recsys.training.config import TrainConfig
 from recsys.training.distributed import seed_step
+from recsys.training.engines import Engine
 from recsys.training.journal import Journal
 from recsys.training.task import Task
 
@@ -33,13 +33,7 @@ def learning_rate(config: TrainConfig, step: int, epoch: int) -> float:
 
 
 def fit(
-    fabric: Fabric,
-    model: nn.Module,
-    optimizer: Optimizer,
-    task: Task,
-    journal: Journal,
-    checkpoints: Checkpoints,
-    config: TrainConfig,
+    fabric: Fabric, engine: Engine, task: Task, journal: Journal, config: TrainConfig
 ) -> Progress:
     """Train from the newest checkpoint, if any, until `max_epochs` or until patience runs out.
 
@@ -47,10 +41,8 @@ def fit(
 
     Afterwards `checkpoints.best_path(progress.best_step)` holds the best weights.
     """
-    wrapped, stepper = fabric.setup(model, optimizer)  # device, precision, gradient sync
-    wrapped.mark_forward_method("loss")
-    progress = checkpoints.restore(model, optimizer)
-    model.train()
+    progress = engine.restore()
+    engine.settled().train()
     epoch = task.steps_per_epoch
     num_steps, steps_per_validation = (
         config.max_epochs * epoch,
@@ -58,7 +50,7 @@ def fit(
     )
     journal.start(progress.step, num_steps)
     if not epoch and progress.best_step < 0:
-        return measure(model, optimizer, task, journal, checkpoints)
+        return measure(engine, task, journal)
     loss_sum = torch.tensor(progress.loss_sum, device=fabric.device)
     saved_at = time.monotonic()
     started = saved_at - progress.seconds
@@ -66,15 +58,13 @@ def fit(
     while progress.step < num_steps and progress.validations_since_best < config.patience:
         step, batch = progress.step, next(batches)
         seed_step(config.seed, step, fabric.global_rank)
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(config, step, epoch)
-        loss: Tensor = task.loss(wrapped, batch.to(fabric.device), step)
-        fabric.backward(loss)
-        if config.clip_norm:
-            fabric.clip_gradients(wrapped, stepper, max_norm=config.clip_norm)
-        stepper.step()
-        stepper.zero_grad()
-        loss_sum += loss.detach()
+        rate, there = learning_rate(config, step, epoch), batch.to(fabric.device)
+        loss = engine.update(
+            lambda model, batch=there, step=step: task.loss(model, batch, step),
+            rate,
+            config.clip_norm,
+        )
+        loss_sum += loss
         progress.step = step + 1
         journal.step(progress.step, loss, batch)
         due = progress.step % steps_per_validation == 0 or progress.step == num_steps
@@ -84,19 +74,14 @@ def fit(
             scores = {
                 "loss": mean_loss(fabric, loss_sum) / steps,
                 "events_per_second": journal.events_per_second(),
-                **task.validate(model),
+                **task.validate(engine.settled()),
             }
             loss_sum.zero_()
-            judge(
-                progress,
-                scores,
-                scores[task.score],
-                lambda: checkpoints.save_best(model, progress.step),
-            )
+            judge(progress, scores, scores[task.score], lambda: engine.save_best(progress.step))
             journal.validation(progress, progress.step / epoch, scores)
-        if due or time.monotonic() - saved_at > SECONDS_PER_CHECKPOINT:
+        if due or engine.agreed(time.monotonic() - saved_at > SECONDS_PER_CHECKPOINT):
             progress.loss_sum = loss_sum.item()
-            checkpoints.save(model, optimizer, progress)
+            engine.save(progress)
             saved_at = time.monotonic()
     return progress
 
@@ -106,14 +91,12 @@ def mean_loss(fabric: Fabric, loss_sum: Tensor) -> float:
     return torch.as_tensor(fabric.all_reduce(loss_sum.clone(), reduce_op="mean")).item()
 
 
-def measure(
-    model: nn.Module, optimizer: Optimizer, task: Task, journal: Journal, checkpoints: Checkpoints
-) -> Progress:
+def measure(engine: Engine, task: Task, journal: Journal) -> Progress:
     """The one validation of a task of no steps."""
-    progress, scores = Progress(), task.validate(model)
-    judge(progress, scores, scores[task.score], lambda: checkpoints.save_best(model, 0))
+    progress, scores = Progress(), task.validate(engine.settled())
+    judge(progress, scores, scores[task.score], lambda: engine.save_best(0))
     journal.validation(progress, 0, scores)
-    checkpoints.save(model, optimizer, progress)
+    engine.save(progress)
     return progress
 
 

@@ -151,8 +151,19 @@ def held_out_examples(
     return Examples.sampled(data, moments, sampler.draw(moments, draw))
 
 
-def predict(model: Ranker, data: Dataset, examples: Examples, device: torch.device) -> Floats:
-    """Log-odds (R, C, T) of all candidates; padding too, whatever it gives."""
+def predict(
+    model: Ranker,
+    data: Dataset,
+    examples: Examples,
+    device: torch.device,
+    ranks: tuple[int, int] = (0, 1),
+) -> Floats:
+    """Log-odds (R, C, T) of all candidates; padding too, whatever it gives.
+
+    ranks: this one of how many. Each scores a share of every block, 0 elsewhere, all in as many
+    steps: a model whose tables are spread over ranks needs all of them for every lookup.
+    """
+    rank, world = ranks
     length_R = np.minimum(examples.moments.cuts - examples.moments.starts, model.max_len)
     order = np.argsort(length_R, kind="stable")
     scores_RCT = np.zeros(examples.labels.shape, np.float32)
@@ -160,11 +171,13 @@ def predict(model: Ranker, data: Dataset, examples: Examples, device: torch.devi
     while first < len(order):
         width = examples.candidates.shape[1]
         longest = max(int(length_R[order[min(first + 4096, len(order) - 1)]]), 1)
-        rows = order[first : first + max(CELLS // (longest * width), 16)]
-        batch = examples.take(rows).batch(data, model).to(device)
+        rows = order[first : first + max(CELLS // (longest * width), 16) * world]
+        mine = np.resize(rows, max(len(rows), world))[rank::world]
+        batch = examples.take(mine).batch(data, model).to(device)
         with torch.inference_mode():
             scores = model.score(batch.history, batch.candidates)
-        scores_RCT[rows] = scores.float().cpu().numpy()
+        if rank < len(rows):
+            scores_RCT[mine] = scores.float().cpu().numpy()
         first += len(rows)
     return scores_RCT
 
@@ -246,16 +259,12 @@ class RankingTask:
     def validate(self, model: nn.Module) -> Mapping[str, float]:
         """AUC, GAUC and log-loss over the validation examples; each rank scores its share."""
         assert isinstance(model, Ranker)
-        rank, world = self.fabric.global_rank, self.fabric.world_size
-        size = -(-len(self.validation.candidates) // world)
-        padded_rows = np.resize(np.arange(len(self.validation.candidates)), size * world)
+        ranks, device = (self.fabric.global_rank, self.fabric.world_size), self.fabric.device
         model.eval()
         with self.fabric.autocast():
-            mine = self.validation.take(padded_rows[rank::world])
-            scores = torch.from_numpy(predict(model, self.data, mine, self.fabric.device))
-            if world > 1:
-                gathered = torch.as_tensor(self.fabric.all_gather(scores.to(self.fabric.device)))
-                scores = gathered.transpose(0, 1).flatten(0, 1).cpu()
+            mine = predict(model, self.data, self.validation, device, ranks)
         model.train()
-        scores = scores[: len(self.validation.candidates)].numpy()
-        return figures(self.validation, scores, model.tasks)
+        if ranks[1] > 1:
+            total = self.fabric.all_reduce(torch.from_numpy(mine).to(device), reduce_op="sum")
+            mine = torch.as_tensor(total).cpu().numpy()
+        return figures(self.validation, mine, model.tasks)

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from lightning_fabric import Fabric
 from pydantic import TypeAdapter
 from safetensors.torch import load_model
@@ -42,6 +43,7 @@ from recsys.models.interface import Retriever
 from recsys.training.checkpoint import CHECKPOINT, Checkpoints, Progress, replace_file
 from recsys.training.config import TrainConfig
 from recsys.training.distributed import RANKS, keep_global_batch
+from recsys.training.engines import Dealt, Replicated
 from recsys.training.journal import Journal, open_journal
 from recsys.training.kinds import kind_of, model_config, stages_of
 from recsys.training.loop import fit
@@ -88,6 +90,11 @@ def train(
     """
     refuse_existing(out)
     kind = kind_of(model_name)
+    if config.shard is not None and MODELS[model_name].kind != "ranker":
+        raise InputError(
+            f"[train.shard] is for rankers, and {model_name} is a {MODELS[model_name].kind}: "
+            f"delete the section"
+        )
     data = kind.open(dataset)
     sizes = model_config(model_name, model_options, kind.facts(data))
     identity = {
@@ -116,6 +123,8 @@ def train(
             leftovers = (RANKS, CHECKPOINT, "best-*.safetensors")
             for path in [path for name in leftovers for path in directory.rglob(name)]:
                 path.unlink()
+            for path in directory.rglob("shards-*"):
+                shutil.rmtree(path)
             if (dataset / TOKENIZER).is_file():
                 shutil.copyfile(dataset / TOKENIZER, directory / TOKENIZER)
             write_manifest(directory, KIND, identity, data.manifest.sha256)
@@ -132,7 +141,9 @@ def start_fabric(config: TrainConfig) -> Fabric:
         accelerator=config.accelerator,
         devices=local,
         num_nodes=world // local,
-        strategy="ddp" if world > 1 else "auto",
+        strategy="ddp"
+        if world > 1 or (config.shard and dist.is_torchelastic_launched())
+        else "auto",
         precision=config.precision,
     )
     fabric.launch()
@@ -180,13 +191,12 @@ def run_loop(
     fabric: Fabric, model: nn.Module, config: TrainConfig, task: Task, checkpoints: Checkpoints
 ) -> Progress:
     """Fit `model`, with the journal beside the checkpoints."""
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
-    )
+    kind = Replicated if config.shard is None else Dealt
+    engine = kind.of(fabric, model, config, checkpoints)
     folder = checkpoints.directory
     opened = open_journal(folder) if fabric.is_global_zero else nullcontext(Journal())
     with opened as journal:
-        return fit(fabric, model, optimizer, task, journal, checkpoints, config)
+        return fit(fabric, engine, task, journal, config)
 
 
 def keep_best(directory: Path, best: Best) -> None:

@@ -31,6 +31,8 @@ from features.errors import InputError
 
 TableOptimizer = Literal["sgd", "adam", "rowwise_adagrad"]
 FUSED = {"sgd": "EXACT_SGD", "adam": "ADAM", "rowwise_adagrad": "EXACT_ROWWISE_ADAGRAD"}
+STATE = "optimizer."
+"""Before the name of what an optimizer keeps of a table."""
 WRAPPERS = ("_dmp_wrapped_module.", "module.")
 
 
@@ -77,6 +79,16 @@ class Sharded:
             if is_sharded(value):
                 for part in value.local_shards():
                     yield Block(plain_name(name), part.metadata.shard_offsets[0], part.tensor)
+
+    def state_blocks(self) -> Iterator[Block]:
+        """What the tables' optimizer keeps of the same rows; nothing for SGD."""
+        fused: Any = self.parallel
+        for parameter, state in fused.fused_optimizer.state_dict()["state"].items():
+            for name, value in state.items():
+                if is_sharded(value):
+                    for part in value.local_shards():
+                        first = part.metadata.shard_offsets[0]
+                        yield Block(f"{STATE}{parameter}.{name}", first, part.tensor)
 
     def replicated(self) -> dict[str, Tensor]:
         """Everything that all ranks hold alike, by the model's own names."""
@@ -152,12 +164,11 @@ def dense_parameters(model: nn.Module) -> list[nn.Parameter]:
 
 
 def save_shards(sharded: Sharded, directory: Path) -> None:
-    """Write this rank's rows, and on rank 0 what all hold alike; every rank calls it.
-
-    Weights only: the state of a fused optimizer stays behind (plain SGD has none).
+    """Write this rank's rows, with what their optimizer keeps of them, and on rank 0 what all hold
+    alike; every rank calls it. The step count of Adam stays behind.
     """
     rank = dist.get_rank()
-    blocks = list(sharded.blocks())
+    blocks = [*sharded.blocks(), *sharded.state_blocks()]
     rows = {block.table: block.first for block in blocks}
     tensors = {block.table: block.values.contiguous() for block in blocks}
     header = {"first_rows": json.dumps(rows)}
@@ -182,7 +193,7 @@ def load_shards(sharded: Sharded, directory: Path) -> None:
     Raises InputError where the checkpoint lacks rows.
     """
     with torch.no_grad():
-        for mine in sharded.blocks():
+        for mine in [*sharded.blocks(), *sharded.state_blocks()]:
             missing = len(mine.values)
             for theirs in saved_blocks(directory):
                 if theirs.table != mine.table:
@@ -209,7 +220,8 @@ def gathered_weights(directory: Path) -> dict[str, Tensor]:
         weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     parts: dict[str, list[Block]] = {}
     for block in saved_blocks(directory):
-        parts.setdefault(block.table, []).append(block)
+        if not block.table.startswith(STATE):
+            parts.setdefault(block.table, []).append(block)
     for table, blocks in parts.items():
         blocks.sort(key=lambda block: block.first)
         weights[table] = torch.cat([block.values for block in blocks])

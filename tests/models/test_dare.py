@@ -53,7 +53,7 @@ def labelled(history: HistoryBatch, candidates: ItemBatch) -> RankingBatch:
 def test_gathering_the_top_k_equals_a_masked_softmax() -> None:
     model = sized(DARE).eval()
     tensors = model.tensors(*batch([12, 12]))
-    scores = model.relevance(tensors) + tensors["bias"][:, None, :]
+    scores = model.attention_scores(tensors)
     kept = scores >= scores.topk(5, dim=2).values[..., -1:]
     weights = scores.masked_fill(~kept, -math.inf).softmax(-1)
     expected = model.head(model.features(tensors, weights @ tensors["value"]))
@@ -109,6 +109,8 @@ def test_the_score_decomposes_into_an_item_part_and_a_vector_of_recency() -> Non
             now, then = tables.time_embedding.weight[0], tables.time_embedding.weight[rank[j]]
             expected[c, j] = query[c] @ key[j] / math.sqrt(12) + now @ then / math.sqrt(6)
     torch.testing.assert_close(found[0, :, :12], expected, rtol=1e-5, atol=1e-6)
+    together = model.attention_scores(tensors)  # the same as one product
+    torch.testing.assert_close(together[0, :, :12], expected, rtol=1e-5, atol=1e-6)
 
 
 def test_moving_events_together_with_their_positions_changes_nothing() -> None:
@@ -116,6 +118,7 @@ def test_moving_events_together_with_their_positions_changes_nothing() -> None:
     tensors = model.tensors(*batch([12, 9]))
     order = torch.randperm(tensors["bias"].size(1), generator=torch.Generator().manual_seed(1))
     moved = tensors | {name: tensors[name][:, order] for name in ("key", "value", "bias", "time")}
+    moved["biased_key"] = tensors["biased_key"][..., order]
     expected = model.rank(tensors | model.search(tensors))["scores"]
     torch.testing.assert_close(model.rank(moved | model.search(moved))["scores"], expected)
 

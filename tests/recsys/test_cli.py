@@ -17,10 +17,10 @@ OPTIONS = {
     "drift": {"before", "now", "--out"},
     "audit": {"data", "--columns", "--cuts", "--out"},
     "asof": {"dataset", "--out", "--split", "--features", "--label-delay-days", "--max-rows"},
-    "train": {"config", "--dataset", "--out"},
+    "train": {"config", "--dataset", "--out", "--ranker"},
     "collisions": {"dataset", "--column", "-k", "--k", "--split"},
     "add-items": {"bundle", "items", "--out"},
-    "export": {"config", "--dataset", "--out", "--run"},
+    "export": {"config", "--dataset", "--out", "--run", "--ranker-run"},
     "evaluate": {
         "bundle",
         "--dataset",

@@ -1,5 +1,6 @@
 """All stages of one small config: made once, kept afterwards, never mistaken for another's."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,37 @@ def test_every_stage_is_made_once_and_kept_afterwards(config: Path, tmp_path: Pa
     assert len(said) == len(STAGES)
     assert all(line.endswith("is there already") for line in said)
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
+
+
+RANKER = """
+[ranker]
+name = "average_pooling"
+max_len = 10
+dim = 4
+hidden = [8, 4]
+
+[train_ranker]
+max_epochs = 1
+accelerator = "cpu"
+"""
+
+
+def test_a_second_stage_of_the_config_is_trained_exported_and_measured(
+    config: Path, tmp_path: Path
+) -> None:
+    text = CONFIG.replace("neighbours = 5", 'neighbours = 5\nranker = "neural"') + RANKER
+    config.write_text(text)
+    root, said = tmp_path / "out", list[str]()
+    run_pipeline(config, root, said.append)
+    assert [line.split()[0] for line in said] == ["events", "dataset", "ranker", "bundle", "report"]
+    manifest = json.loads((root / "bundle/manifest.json").read_text())
+    assert manifest["ranker"]["model"] == "average_pooling"
+    said.clear()
+    run_pipeline(config, root, said.append)
+    assert all(line.endswith("is there already") for line in said)
+    config.write_text(text.replace("max_epochs = 1", "max_epochs = 2"))
+    with pytest.raises(InputError, match="ranker-run was made by another config"):
+        run_pipeline(config, root, said.append)
 
 
 @pytest.mark.parametrize(

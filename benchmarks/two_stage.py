@@ -1,0 +1,77 @@
+"""What a second stage adds: the same candidates in retrieval order, and ranked in three ways.
+
+    python benchmarks/two_stage.py configs/two-stage-shop.toml --out work/two-stage-shop
+
+Trains both stages once and exports a bundle for each second stage: none, LightGBM, the neural
+ranker, and LightGBM that reads the neural ranker's score. Each is evaluated through the code that
+serves it; `comparison/` holds the table, paired by user, with Holm's correction. What is there is
+kept, so stages made elsewhere may be put into OUT beforehand.
+"""
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from data.build import build_events
+from recsys.config import read_config
+from recsys.pipeline import (
+    CEILING,
+    evaluate_stage,
+    export_stage,
+    features_stage,
+    train_ranker_stage,
+    train_stage,
+)
+from recsys.verdicts import compare_reports
+
+SYSTEMS = {
+    "none": "retrieval order",
+    "lightgbm": "LightGBM",
+    "neural": "neural ranker",
+    "stacked": "both",
+}
+
+
+def main(
+    config: Annotated[Path, typer.Argument(help="A config with [model] and [ranker].")],
+    out: Annotated[Path, typer.Option(help="Folder of all stages.")],
+) -> None:
+    """Make what is missing, and the comparison."""
+    settings = read_config(config)
+    out.mkdir(parents=True, exist_ok=True)
+    events, dataset, run, second = (out / n for n in ("events", "dataset", "run", "ranker-run"))
+    if not events.exists():
+        build_events(settings.data, events)
+    if not dataset.exists():
+        features_stage(settings, events, dataset)
+    if not run.exists():
+        train_stage(settings, dataset, run)
+    if not second.exists():
+        train_ranker_stage(settings, dataset, second)
+    reports = []
+    for ranker, system in SYSTEMS.items():
+        started = time.monotonic()
+        bundle, report = out / f"bundle-{ranker}", out / f"report-{ranker}"
+        chosen = replace(settings, export=replace(settings.export, ranker=ranker))
+        ranker_run = second if ranker in ("neural", "stacked") else None
+        if not bundle.exists():
+            export_stage(chosen, run, dataset, bundle, ranker_run=ranker_run)
+        measured = settings.evaluate
+        if ranker != "none":
+            measured = replace(measured, baselines=())
+        if not report.exists():
+            ceiling = events / CEILING
+            evaluate_stage(bundle, dataset, report, measured, ceiling=ceiling, run=run)
+        reports.append(f"{system}={report}")
+        typer.echo(f"{system}: {time.monotonic() - started:.0f} s")
+    compare_reports(
+        reports, out / "comparison", metric="ndcg@10", baselines=True, allow_differences=False,
+        resamples=2_000, seed=0,
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    typer.run(main)
