@@ -6,7 +6,8 @@ The stages are exported and run by onnxruntime as serving runs them, some candid
 random tensors: time does not depend on the weights. 100 % is 128 for each of two fields (item,
 category). Beside each time stands the operation count, multiply-adds of the scores, relative to the
 full width; the bare matrix product of the same size (numpy) is the reference. Widths take turns, so
-that a busy moment meets all of them; medians, and in brackets the best of the rounds.
+that a busy moment meets all of them; processor time of the one thread: medians, and in brackets the
+best of the rounds.
 """
 
 import tempfile
@@ -112,10 +113,10 @@ def main() -> None:
         times = {(w, part): [] for w in WIDTHS for part in calls[w]}
         for turn in range(ROUNDS + 1):
             for (width, part), found in times.items():
-                started = time.perf_counter()
+                started = time.thread_time()
                 calls[width][part]()
                 if turn:
-                    found.append(1e3 * (time.perf_counter() - started))
+                    found.append(1e3 * (time.thread_time() - started))
         for width in WIDTHS:
             search, rank, product = (
                 np.array(times[width, p]) for p in ("search", "rank", "product")

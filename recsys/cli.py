@@ -14,6 +14,7 @@ from recsys.commands import (
     data_checks,
     evaluation,
     gates,
+    interests,
     lives,
     online,
     planning,
@@ -43,6 +44,7 @@ GROUPS = (
     online,
     lives,
     planning,
+    interests,
 )
 for group in GROUPS:
     app.add_typer(group.app)

@@ -26,6 +26,7 @@ from recsys.export.config import ExportConfig
 if TYPE_CHECKING:
     from features.spread import Spread
     from offline_eval.report import Report
+    from recsys.training.config import TrainConfig
     from recsys.training.run import TrainResult
 
 CEILING = "ceiling.json"
@@ -89,6 +90,18 @@ def train_ranker_stage(config: RunConfig, dataset: Path, out: Path) -> "TrainRes
         raise InputError("the config has no [ranker] section: name a ranker, for instance dare")
     name, fields = _named("ranker", config.ranker)
     return train(name, fields, config.train_ranker, dataset, out)
+
+
+def ranker_of(config: RunConfig) -> "tuple[str, dict[str, Any], TrainConfig]":
+    """The ranker of a config, its fields and its training: [ranker], or else [model].
+
+    Raises InputError where there is neither.
+    """
+    if config.ranker is not None:
+        return *_named("ranker", config.ranker), config.train_ranker
+    if config.model is None:
+        raise InputError("the config has neither a [ranker] nor a [model]: name dare, for instance")
+    return *_named("model", config.model), config.train
 
 
 def _named(section: str, given: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

@@ -1,1 +1,1 @@
-"""Why an outcome model says what it says: from a trained run, with torch."""
+"""Why a model says what it says: from a trained run, with torch."""

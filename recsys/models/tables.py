@@ -11,6 +11,7 @@ one are the weights of the other, and a checkpoint or an export does not know wh
 Ids without a bound (raw user ids, advertisements) are hashed into the rows 1.. of a table.
 """
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -101,7 +102,9 @@ class TorchRecTables(Tables):
 
     def __init__(self, tables: Sequence[Table], device: torch.device | None = None) -> None:
         super().__init__(tables)
-        from torchrec import EmbeddingCollection, EmbeddingConfig  # noqa: PLC0415 (slow to load)
+        with warnings.catch_warnings():  # its own, about parts of its own that are not there
+            warnings.simplefilter("ignore")
+            from torchrec import EmbeddingCollection, EmbeddingConfig  # noqa: PLC0415 (slow)
 
         self.collection = EmbeddingCollection(
             tables=[

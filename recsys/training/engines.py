@@ -22,7 +22,6 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from features.errors import InputError
 from recsys.training.checkpoint import Checkpoints, Progress, replace_file
 from recsys.training.config import TrainConfig
 from recsys.training.sharding import (
@@ -152,13 +151,8 @@ class Dealt:
     def of(
         cls, fabric: Fabric, model: nn.Module, config: TrainConfig, checkpoints: Checkpoints
     ) -> "Dealt":
-        """Deal out. Raises InputError where there is no process group, or nothing to deal out."""
+        """Deal out, in a started process group. Raises InputError where there is nothing to."""
         assert config.shard is not None
-        if not dist.is_initialized():
-            raise InputError(
-                "[train.shard] deals tables out over processes: start the command with "
-                "`torchrun --nproc-per-node N --no-python recsys train ...`"
-            )
         model.to(fabric.device)
         sharded = shard(
             model,

@@ -95,6 +95,7 @@ def train(
             f"[train.shard] is for rankers, and {model_name} is a {MODELS[model_name].kind}: "
             f"delete the section"
         )
+    fabric = start_fabric(config)
     data = kind.open(dataset)
     sizes = model_config(model_name, model_options, kind.facts(data))
     identity = {
@@ -104,7 +105,6 @@ def train(
     }
     if config.start_from:
         identity["start"] = identity_of(Path(config.start_from))
-    fabric = start_fabric(config)
     with working_directory(fabric, out, identity) as directory:
         if not (directory / RESULT).exists():
             torch.manual_seed(config.seed)
@@ -134,16 +134,19 @@ def train(
 
 
 def start_fabric(config: TrainConfig) -> Fabric:
-    """One process, or under `torchrun` one of several."""
+    """One process, or under `torchrun` one of several. Raises InputError for shards without it."""
+    if config.shard is not None and not dist.is_torchelastic_launched():
+        raise InputError(
+            "[train.shard] deals tables out over processes: start the command with "
+            "`torchrun --nproc-per-node N --no-python recsys train ...`"
+        )
     local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     world = int(os.environ.get("WORLD_SIZE", "1"))
     fabric = Fabric(
         accelerator=config.accelerator,
         devices=local,
         num_nodes=world // local,
-        strategy="ddp"
-        if world > 1 or (config.shard and dist.is_torchelastic_launched())
-        else "auto",
+        strategy="ddp" if world > 1 or config.shard is not None else "auto",
         precision=config.precision,
     )
     fabric.launch()

@@ -16,6 +16,7 @@ row at each step once it has momentum, `adam` here the touched rows only.
 """
 
 import json
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,15 +125,17 @@ def shard(
     optimizer: of the parameters that are no tables. Raises InputError where the model has no
     collection to shard. Call it on every rank of a started process group, with equal weights.
     """
-    from fbgemm_gpu.split_embedding_configs import EmbOptimType  # noqa: PLC0415 (slow to load)
-    from torchrec import EmbeddingCollection  # noqa: PLC0415
-    from torchrec.distributed.embedding import EmbeddingCollectionSharder  # noqa: PLC0415
-    from torchrec.distributed.model_parallel import DistributedModelParallel  # noqa: PLC0415
-    from torchrec.distributed.sharding_plan import (  # noqa: PLC0415
-        construct_module_sharding_plan,
-        row_wise,
-    )
-    from torchrec.distributed.types import ShardingPlan  # noqa: PLC0415
+    with warnings.catch_warnings():  # theirs, about parts of theirs that are not there
+        warnings.simplefilter("ignore")
+        from fbgemm_gpu.split_embedding_configs import EmbOptimType  # noqa: PLC0415 (slow to load)
+        from torchrec import EmbeddingCollection  # noqa: PLC0415
+        from torchrec.distributed.embedding import EmbeddingCollectionSharder  # noqa: PLC0415
+        from torchrec.distributed.model_parallel import DistributedModelParallel  # noqa: PLC0415
+        from torchrec.distributed.sharding_plan import (  # noqa: PLC0415
+            construct_module_sharding_plan,
+            row_wise,
+        )
+        from torchrec.distributed.types import ShardingPlan  # noqa: PLC0415
 
     fused = {"optimizer": EmbOptimType[FUSED[tables]], "learning_rate": table_rate}
     sharder: Any = EmbeddingCollectionSharder(fused_params=fused)
@@ -147,7 +150,7 @@ def shard(
             module, ways, sharder, device_type=device.type
         )
         for name, value in module.state_dict().items():
-            whole[plain_name(f"{path}.{name}")] = value.detach().clone()
+            whole[plain_name(f"{path}.{name}")] = value.detach()  # freed once it is dealt out
     if not plan.plan:
         raise InputError('the model has no tables to shard: set model.tables = "torchrec"')
     parallel = DistributedModelParallel(wrapped, device=device, plan=plan, sharders=[sharder])
