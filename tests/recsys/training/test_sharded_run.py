@@ -64,7 +64,7 @@ def start(ranks: int, folder: Path, data: Dataset, out: str) -> subprocess.Popen
 
 def finish(process: subprocess.Popen[str]) -> str:
     output, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors[-3000:]
+    assert process.returncode == 0, errors[:3000]
     return output
 
 
