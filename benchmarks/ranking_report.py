@@ -32,7 +32,7 @@ Made by `benchmarks/ranking_study.py` and `benchmarks/ranking_report.py` from `c
 Every model learns from the same training moments, is stopped by the same validation moments (the
 epoch with the best AUC) and tested on the same test moments; a moment is an event with four items
 beside it that were not chosen, drawn by popularity of training. Width 16 a field, the last 200
-events, top 20, three epochs at most, Adam .01, batch 128. LightGBM is point-wise, reads the
+events, top 20, two epochs at most, Adam .01, batch 128. LightGBM is point-wise, reads the
 point-in-time features of `features.asof` (all that there are) and no item id. Users were drawn to
 keep a run near a minute, so **absolute values are those of small training sets**; the comparison
 within a table is what counts.

@@ -39,7 +39,7 @@ from recsys.training.run import run_loop
 
 MODELS_COMPARED = ("dare", "twin", "din", "average_pooling", "lightgbm")
 SEEDS = (0, 1, 2)
-TRAINING_MOMENTS, TEST_MOMENTS = 20_000, 8_000
+TRAINING_MOMENTS, TEST_MOMENTS = 12_000, 5_000
 """At most, drawn by user: what keeps a run near a minute."""
 TEST_SEED = 0
 app = typer.Typer(add_completion=False, help=__doc__)
