@@ -12,7 +12,7 @@ Dominance is generic; conflict is a property of the data, and may not be there a
 """
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,8 @@ class TableGradients:
 
 def tied(config: Any) -> DARE:
     """DARE whose two table sets start equal."""
-    wanted = {f: getattr(config, f) for f in DAREConfig.__dataclass_fields__ if hasattr(config, f)}
+    known = [field.name for field in fields(DAREConfig) if hasattr(config, field.name)]
+    wanted: dict[str, Any] = {name: getattr(config, name) for name in known}
     model = DARE(DAREConfig(**(wanted | {"attention_dim": None})))
     model.attention.load_state_dict(model.representation.state_dict())
     return model
