@@ -11,6 +11,7 @@ What is finished stays: every run leaves `<dataset>/<model>-<seed>.npz` (test sc
 `benchmarks/ranking_report.py` makes the page.
 """
 
+import fcntl
 import json
 import time
 from dataclasses import asdict, dataclass, replace
@@ -167,6 +168,12 @@ def run(
     started = time.monotonic()
     folder = out / config.stem
     folder.mkdir(parents=True, exist_ok=True)
+    stream = (folder / "lock").open("w")
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        typer.echo(f"{folder} is being worked on: nothing done")
+        return
     study = Study.open(config, folder)
     note_facts(study, folder)
     for seed in SEEDS:
