@@ -21,6 +21,7 @@ SEEDS = (0, 1, 2)
 PAPER_OF = {
     "dare": "DARE", "twin": "TWIN", "din": "DIN, top-K", "average_pooling": "average pooling",
     "lightgbm": "LightGBM, as-of features",
+    "dare_half": "DARE, attention half as wide",
 }  # fmt: skip
 RESAMPLES = 300
 PAGE = Path(__file__).parents[1] / "docs/results/dare-real-data.md"

@@ -38,7 +38,8 @@ from recsys.training.moments import Chosen, NegativeSampler
 from recsys.training.ranking import Examples, RankingTask, figures, held_out_examples, predict
 from recsys.training.run import run_loop
 
-MODELS_COMPARED = ("dare", "twin", "din", "average_pooling", "lightgbm")
+MODELS_COMPARED = ("dare", "twin", "din", "average_pooling", "lightgbm", "dare_half")
+"""dare_half: DARE with attention half as wide as representation."""
 SEEDS = (0, 1, 2)
 TRAINING_MOMENTS, TEST_MOMENTS = 12_000, 5_000
 """At most, drawn by user: what keeps a run near a minute."""
@@ -87,9 +88,11 @@ def by_users(users_R: NDArray[np.int64], most: int) -> NDArray[np.int64]:
 def train_neural(study: Study, name: str, seed: int, folder: Path) -> dict[str, Any]:
     """Train a model, score the test with the weights of the best validation."""
     options = {k: v for k, v in (study.config.model or {}).items() if k != "name"}
-    sizes = model_config(name, options, dataset_facts(study.data))
+    kind = name.removesuffix("_half")
+    options |= {"attention_dim": 8} if kind != name else {}
+    sizes = model_config(kind, options, dataset_facts(study.data))
     torch.manual_seed(seed)
-    model: Any = MODELS[name].model(sizes)
+    model: Any = MODELS[kind].model(sizes)
     fabric = Fabric(accelerator="cpu", devices=1)
     task = study.task(model, fabric, seed)
     work = folder / f"{name}-{seed}.partial"
