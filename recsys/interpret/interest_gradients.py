@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from pydantic import TypeAdapter
 from torch import Tensor
 
 from features.errors import InputError
@@ -57,9 +58,9 @@ class TableGradients:
 
 def tied(config: Any) -> DARE:
     """DARE whose two table sets start equal."""
-    known = [field.name for field in fields(DAREConfig) if hasattr(config, field.name)]
-    wanted: dict[str, Any] = {name: getattr(config, name) for name in known}
-    model = DARE(DAREConfig(**(wanted | {"attention_dim": None})))
+    known = {f.name: getattr(config, f.name) for f in fields(DAREConfig) if hasattr(config, f.name)}
+    sizes: Any = TypeAdapter(DAREConfig).validate_python(known | {"attention_dim": None})
+    model = DARE(sizes)
     model.attention.load_state_dict(model.representation.state_dict())
     return model
 
