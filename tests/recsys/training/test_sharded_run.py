@@ -105,8 +105,11 @@ def test_a_killed_run_of_two_ranks_goes_on_with_any_number(
         if mark.exists():
             break
         time.sleep(0.2)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    ranks_of_it = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    assert len(ranks_of_it) == 2
+    for pid in ranks_of_it:
+        os.kill(int(pid), signal.SIGKILL)
+    process.communicate(timeout=60)  # torchrun gives up
     assert mark.exists()
     before = [json.loads(x) for x in (mark.parent / "metrics.jsonl").read_text().splitlines()]
     finish(start(ranks, tmp_path, ring, "run"))
