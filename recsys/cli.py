@@ -36,6 +36,7 @@ GROUPS = (
     stages,
     data_checks,
     evaluation,
+    interests,
     verdicts,
     gates,
     answers,
@@ -44,7 +45,6 @@ GROUPS = (
     online,
     lives,
     planning,
-    interests,
 )
 for group in GROUPS:
     app.add_typer(group.app)

@@ -135,6 +135,9 @@ class TrainConfig:
     """Decoupled (AdamW)."""
     clip_norm: float = 0.0
     """Largest norm of the whole gradient; 0 does not clip."""
+    shard: ShardConfig | None = None
+    """Given: a ranker with `tables = "torchrec"` is trained with its tables dealt out, under
+    `torchrun`. None: every process holds the whole model."""
     epochs_per_validation: int = 1
     patience: int = 10
     """Stop after this many validations in a row without a better score (retrievers: NDCG@10)."""
@@ -145,9 +148,6 @@ class TrainConfig:
     published model (*.safetensors, tokenizer.json); empty draws them."""
     recformer: TextConfig = field(default_factory=TwoStageConfig)
     """Read by Recformer only."""
-    shard: ShardConfig | None = None
-    """Given: a ranker with `tables = "torchrec"` is trained with its tables dealt out, under
-    `torchrun`. None: every process holds the whole model."""
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
     seed: int = 0
