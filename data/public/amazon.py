@@ -111,6 +111,21 @@ AMAZON_2014 = Recipe(
     notes=("Times are whole days: the order within a day is that of the file.",),
 )
 
+
+def _windows(examples: pl.LazyFrame) -> pl.LazyFrame:
+    """Examples of a user one after another, a target each -> events: the first example's history,
+    then all targets.
+    """
+    is_first = pl.int_range(pl.len()).over("user_id") == 0
+    target = pl.concat_list("target_item_id")
+    whole = pl.concat_list("history_item_ids", target)
+    return (
+        examples.with_columns(item_id=pl.when(is_first).then(whole).otherwise(target))
+        .explode("item_id")
+        .with_columns(position=pl.int_range(pl.len()).over("user_id"))
+    )
+
+
 AMAZON_2018 = Recipe(
     layouts=(
         Layout(
@@ -134,6 +149,28 @@ AMAZON_2018 = Recipe(
         ),
         Layout(folder="amazon2018_{part}", events=_PARQUET, items=_TITLES),
         Layout(
+            folder="amazon2018_{part}",
+            events=(
+                Table(
+                    files=("sequences.parquet",),
+                    then=_windows,
+                    columns={
+                        "user_id": text("user_id"),
+                        "item_id": number("item_id"),
+                        "timestamp": invented(pl.col("position")),
+                        "event": REVIEW,
+                    },
+                ),
+            ),
+            items=Table(
+                files=("items.parquet",),
+                columns={
+                    "item_id": number("item_id"),
+                    **{name: text(name) for name in ("title", "brand", "description")},
+                },
+            ),
+        ),
+        Layout(
             folder="amazon-2018",
             events=(
                 Table(
@@ -153,6 +190,7 @@ AMAZON_2018 = Recipe(
         "title": "text",
         "category": "category",
         "brand": "category",
+        "description": "text",
         "price": "numeric",
         "categories": "path",
     },
@@ -164,6 +202,8 @@ AMAZON_2018 = Recipe(
     ),
     notes=(
         "Times are whole days: the order within a day is that of the file.",
+        "The Parquet layouts of the parts 'office_windows' and 'industrial_windows' hold the last "
+        "two tenths of the log and up to ten events before them; their times are made up as well.",
         "The Parquet layout of part 'scientific' knows only the order in a user: its times are "
         "made up (2000-01-01 and as many seconds as events before), so only leave-one-out and "
         "session splits have a meaning.",

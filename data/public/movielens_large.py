@@ -15,6 +15,8 @@ _RATINGS = {
     "rating": pl.Float64,
     "timestamp": pl.Int64,
 }
+NO_GENRES = "(no genres listed)"
+"""What the files say where there are none."""
 _MOVIES = {"movieId": pl.Int64, "title": pl.String, "genres": pl.String}
 
 
@@ -39,7 +41,9 @@ def _edition(name: str, folder: str, md5: str, *, suffix: str = ".csv") -> Recip
         columns={
             "item_id": number("movieId"),
             "title": pl.col("title"),
-            "genres": pl.col("genres").str.split("|"),
+            "genres": pl.when(pl.col("genres") != NO_GENRES)
+            .then(pl.col("genres").str.split("|"))
+            .otherwise(pl.lit([], pl.List(pl.String))),
             "year": pl.col("title").str.extract(YEAR).cast(pl.Float64),
         },
     )

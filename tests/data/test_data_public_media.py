@@ -119,6 +119,25 @@ PUBLISHED = {
             (2, "American, The (1995)", ["Comedy", "Drama"], 1995.0),
         ],
     ),
+    "movielens-25m": (
+        "",
+        {
+            "ml-25m/ratings.csv": "userId,movieId,rating,timestamp\n1,296,5.0,1147880044\n",
+            "ml-25m/movies.csv": "movieId,title,genres\n296,Pulp Fiction (1994),Crime\n",
+        },
+        [
+            (1, 296, datetime(2006, 5, 17, 15, 34, 4), "rating"),
+            (296, "Pulp Fiction (1994)", ["Crime"], 1994.0),
+        ],
+    ),
+    "movielens-32m": (
+        "",
+        {
+            "ml-32m/ratings.csv": "userId,movieId,rating,timestamp\n1,17,4.0,944249077\n",
+            "ml-32m/movies.csv": "movieId,title,genres\n17,Sense (1995),(no genres listed)\n",
+        },
+        [(1, 17, datetime(1999, 12, 3, 19, 24, 37), "rating"), (17, "Sense (1995)", [], 1995.0)],
+    ),
     "physionet-2012": (
         "",
         {

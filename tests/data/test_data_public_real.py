@@ -21,6 +21,8 @@ COUNTS = {
     "amazon-2014 health": (343_831, 38_329, 18_427),
     "amazon-2014 toys": (165_247, 19_124, 11_758),
     "amazon-2018 electronics_1m": (374_989, 43_462, 23_133),
+    "amazon-2018 industrial_windows": (22_743, 3_285, 3_541),
+    "amazon-2018 office_windows": (22_447, 3_231, 3_317),
     "amazon-2018 scientific": (59_390, 8_442, 4_385),
     "beibei": (947_198, 21_716, 7_977),
     "classic-rock": (37_673, 25, 2_231),

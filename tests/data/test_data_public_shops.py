@@ -144,6 +144,30 @@ def test_the_published_form_is_read(source: str, check_published: Callable[..., 
     check_published(source, *PUBLISHED[source])
 
 
+def test_the_windows_of_amazon_are_put_together_again(
+    put: Callable[..., None], load_public: Callable[..., Tables]
+) -> None:
+    rows = [("A", [7, 8], 9), ("B", [3], 7), ("A", [7, 8, 9], 7), ("B", [3, 7], 8)]
+    names = ["user_id", "history_item_ids", "target_item_id"]
+    items = [(item, f"t{item}", "x", "long") for item in (3, 7, 8, 9)]
+    folder = "amazon2018_office_windows"
+    put(
+        {
+            f"{folder}/sequences.parquet": pl.DataFrame(rows, schema=names, orient="row"),
+            f"{folder}/items.parquet": pl.DataFrame(
+                items, schema=["item_id", "title", "brand", "description"], orient="row"
+            ),
+        }
+    )
+    tables = load_public("amazon-2018", "office_windows")
+    events = tables.events.sort("user_id", "timestamp", maintain_order=True)
+    assert events.group_by("user_id", maintain_order=True).agg("item_id").rows() == [
+        ("A", [7, 8, 9, 7]),
+        ("B", [3, 7, 8]),
+    ]
+    assert tables.item_columns["description"] == "text"
+
+
 def test_the_rows_of_two_files_come_together(
     put: Callable[..., None], load_public: Callable[..., Tables]
 ) -> None:
