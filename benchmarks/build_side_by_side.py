@@ -251,13 +251,17 @@ def measure(arguments: argparse.Namespace, program: str, log: str) -> dict[str, 
     command = [python, __file__, "--once", program, "--folder", str(arguments.folder / log)]
     root = Path(__file__).parents[1]
     environment = os.environ | ({"PYTHONPATH": str(root)} if python == sys.executable else {})
-    done = subprocess.run(
-        [*command, "--memory", str(arguments.memory)],
-        capture_output=True,
-        text=True,
-        env=environment,
-        cwd=arguments.folder,
-    )
+    try:
+        done = subprocess.run(
+            [*command, "--memory", str(arguments.memory)],
+            capture_output=True,
+            text=True,
+            env=environment,
+            cwd=arguments.folder,
+            timeout=arguments.timeout,
+        )
+    except subprocess.TimeoutExpired:
+        return {"failed": f"not done after {arguments.timeout:g} s"}
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or [f"signal {-done.returncode}"])[-1]
         return {"failed": reason[:120]}
@@ -316,6 +320,7 @@ def main() -> None:
     parser.add_argument("--programs", nargs="+", default=["recsys", "recsys, in parts", *PEERS])
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--memory", type=float, default=12.0, help="GiB a process may use.")
+    parser.add_argument("--timeout", type=float, default=600.0, help="Seconds a run may take.")
     parser.add_argument("--note", default="")
     parser.add_argument("--once")
     for peer in PEERS:

@@ -85,10 +85,12 @@ class Replay:
         return {name: cells for name, cells in count.items() if cells}
 
 
-def prepare(source: DataConfig, root: Path, *, delay: int = 0, **features: Any) -> Path:
+def prepare(
+    source: DataConfig, root: Path, *, delay: int = 0, cases: int = 500, **features: Any
+) -> Path:
     build_events(source, root / "events")
     build_dataset(root / "events", FeatureConfig(**features), root / "dataset")
-    ranker = RankerConfig(max_trees=3, features="all", label_delay_days=delay, max_cases=500)
+    ranker = RankerConfig(max_trees=3, features="all", label_delay_days=delay, max_cases=cases)
     config = ExportConfig(sources=SOURCES, candidates=40, ranker="lightgbm", lightgbm=ranker)
     export(None, root / "dataset", config, root / "bundle")
     return root
@@ -228,7 +230,7 @@ def test_real_logs_replayed(name: str, tmp_path: Path, monkeypatch: pytest.Monke
     source: DataConfig = PublicData(source="globo")
     if name == "movielens-1m":
         source = MovieLens(source="movielens-1m")
-    root = prepare(source, tmp_path, buckets=5, covisit_reach=3)
+    root = prepare(source, tmp_path, cases=2_000, buckets=5, covisit_reach=3)
     done = replay(root, monkeypatch, events=5, users=200)
     print(name, len(done.rows), "questions,", len(done.names), "features,", DAY)
     assert len(done.rows) >= 200
