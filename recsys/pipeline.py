@@ -121,13 +121,16 @@ def export_stage(
     out: Path,
     *,
     ranker_run: Path | None = None,
+    reuse: Path | None = None,
 ) -> None:
     """Write a bundle: of an outcome model where the config has a [life] section."""
     if config.life is None:
         from recsys.export.bundle import export  # noqa: PLC0415 - torch loads where it works
 
-        export(run, dataset, config.export, out, ranker_run=ranker_run)
+        export(run, dataset, config.export, out, ranker_run=ranker_run, reuse=reuse)
         return
+    if reuse is not None:
+        raise InputError("a bundle that predicts outcomes has no item vectors: leave --reuse out")
     if run is None:
         raise InputError("a bundle that predicts outcomes needs a trained model: give --run")
     from recsys.export.outcomes import export_outcomes  # noqa: PLC0415

@@ -209,6 +209,8 @@ class ItemParity(Strict):
     max_abs_difference: float
     scale: float
     """Greatest absolute value in the torch output."""
+    neighbours_kept: float | None = None
+    """Of a graph of 8-bit products, which differs by more than rounding: see `item_encoder`."""
 
 
 class IndexRecall(Strict):

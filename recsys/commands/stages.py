@@ -113,12 +113,25 @@ def export(
             help='A run made by `recsys train --ranker`, for export.ranker = "neural" or "stacked".'
         ),
     ] = None,
+    reuse: Annotated[
+        Path | None,
+        typer.Option(
+            help="A bundle of the same item encoder: only items it lacks, or whose text has "
+            "changed, are encoded."
+        ),
+    ] = None,
 ) -> None:
     """Write a bundle: graphs, vectors, vocabularies and ranker, checked against the model."""
     from recsys.config import read_config
     from recsys.pipeline import export_stage
 
-    export_stage(read_config(config), run, dataset, out, ranker_run=ranker_run)
+    export_stage(read_config(config), run, dataset, out, ranker_run=ranker_run, reuse=reuse)
+    if reuse is not None:
+        from serving.bundle import open_bundle
+
+        manifest = open_bundle(out).manifest
+        kept = manifest.report["item_vectors_reused"]
+        typer.echo(f"{kept:,} of {manifest.num_items:,} item vectors are those of {reuse}")
     typer.echo(f"bundle  {out}")
 
 

@@ -53,11 +53,13 @@ def export(
     out: Path,
     *,
     ranker_run: Path | None = None,
+    reuse: Path | None = None,
 ) -> None:
     """Write a bundle to `out`, which must not exist.
 
     run: a retriever's training run on the same dataset; None makes a bundle without a neural
     source (and without importing torch). ranker_run: a ranker's, where the config wants one.
+    reuse: another bundle of the same item encoder, for the vectors of items that have not changed.
     Raises InputError for inputs that do not fit together, BundleError when the result would not
     serve the model's numbers.
     """
@@ -72,7 +74,7 @@ def export(
         for name in config.sources:
             match name:
                 case "model" if run is not None:
-                    model = _export_model(run, data, config, directory)
+                    model = _export_model(run, data, config, directory, reuse)
                     specs.append(model.spec)
                 case "item_knn":
                     specs.append(_export_neighbours(data, config, directory))
@@ -88,6 +90,7 @@ def export(
             parity=model.parity if model else (),
             item_parity=model.item_parity if model else (),
             config=_plain(asdict(config)),
+            report={} if model is None or reuse is None else {"item_vectors_reused": model.reused},
             versions=_versions(config, with_model=model is not None or ranker_run is not None),
         )
         manifest = add_ranker(directory, manifest, data, config, ranker_run)
@@ -128,11 +131,11 @@ def _copy_items(data: Dataset, directory: Path, *, timeline: bool) -> None:
 
 
 def _export_model(
-    run: Path, data: Dataset, config: ExportConfig, directory: Path
+    run: Path, data: Dataset, config: ExportConfig, directory: Path, reuse: Path | None
 ) -> "ExportedModel":
     from recsys.export.model import export_model  # noqa: PLC0415 (torch, only where it is needed)
 
-    return export_model(run, data, config.candidates, directory)
+    return export_model(run, data, config, directory, reuse)
 
 
 def _interactions(data: Dataset) -> Interactions:

@@ -9,9 +9,15 @@ from numpy.typing import NDArray
 
 from features.errors import InputError
 from features.store import Dataset
+from recsys.export.config import ExportConfig
 from recsys.export.index import measure_recall
-from recsys.export.item_encoder import export_item_encoder, measure_item_parity
+from recsys.export.item_encoder import (
+    export_item_encoder,
+    measure_item_parity,
+    quantize_item_encoder,
+)
 from recsys.export.onnx import export_encoder, measure_parity
+from recsys.export.reuse import known_vectors
 from recsys.models.interface import ItemBatch, Retriever
 from recsys.training.run import load_retriever
 from serving.errors import BundleError
@@ -34,6 +40,8 @@ class ExportedModel:
     item_parity: tuple[ItemParity, ...]
     vectors: NDArray[np.float32]
     """(N + 1, D), the item vectors before they were rounded to half precision."""
+    reused: int
+    """How many of them were taken from another bundle."""
 
     def measure_recall(self, recommender: Recommender, data: Dataset) -> tuple[IndexRecall, ...]:
         """Recall of the bundle's index, on the histories of the validation cases."""
@@ -44,8 +52,13 @@ class ExportedModel:
         return measure_recall(found[0], self.vectors, histories, ks)
 
 
-def export_model(run: Path, data: Dataset, candidates: int, directory: Path) -> ExportedModel:
-    """Write graph and vectors; raises BundleError where onnxruntime's numbers are not torch's."""
+def export_model(
+    run: Path, data: Dataset, config: ExportConfig, directory: Path, reuse: Path | None = None
+) -> ExportedModel:
+    """Write graph and vectors; raises BundleError where onnxruntime's numbers are not torch's.
+
+    reuse: a bundle of the same item encoder; only items that it lacks are encoded.
+    """
     model, name = load_retriever(run)
     reads_attributes = bool(model.item_inputs)
     spec = ModelSpec(
@@ -56,18 +69,19 @@ def export_model(run: Path, data: Dataset, candidates: int, directory: Path) -> 
         vectors="model.vectors.npy",
         max_len=model.max_len,
         dim=model.dim,
-        candidates=candidates,
+        candidates=config.candidates,
         item_encoder="model.items.onnx" if reads_attributes else "",
         item_inputs=tuple(model.item_inputs),
     )
-    num_items = data.schema.num_items
+    num_items, reused = data.schema.num_items, 0
     item_parity: tuple[ItemParity, ...] = ()
     if reads_attributes:
-        graph = directory / spec.item_encoder
         _check_columns(model, data)
-        export_item_encoder(model, data.item_table, graph)
-        item_parity = measure_item_parity(model, data.item_table, graph)
-        vectors_VD = encode_by_graph(graph, spec, data)
+        graph = directory / spec.item_encoder
+        item_parity = _write_item_encoder(model, data, config, graph)
+        vectors_VD, reused = encode_by_graph(graph, spec, data, reuse)
+    elif reuse is not None:
+        raise InputError(f"{name} knows items by id: there are no vectors of {reuse} to reuse")
     else:
         vectors_VD = encode_all_items(model, data)
     half_VD = vectors_VD.astype(np.float16)
@@ -81,7 +95,23 @@ def export_model(run: Path, data: Dataset, candidates: int, directory: Path) -> 
     table = {**data.item_table, VECTOR: half_VD.astype(np.float32)}
     export_encoder(model, table, num_items, path)
     parity = measure_parity(model, table, num_items, path)
-    return ExportedModel(spec, parity, item_parity, vectors_VD)
+    return ExportedModel(spec, parity, item_parity, vectors_VD, reused)
+
+
+def _write_item_encoder(
+    model: Retriever, data: Dataset, config: ExportConfig, graph: Path
+) -> tuple[ItemParity, ...]:
+    """The graph in the precision that is asked for, and how far it is from torch."""
+    if config.item_precision == "float32":
+        export_item_encoder(model, data.item_table, graph)
+        return measure_item_parity(model, data.item_table, graph)
+    exact = graph.with_name(f"exact.{graph.name}")
+    try:
+        export_item_encoder(model, data.item_table, exact)
+        parity = measure_item_parity(model, data.item_table, exact)
+        return (*parity, quantize_item_encoder(model, data.item_table, exact, graph))
+    finally:
+        exact.unlink(missing_ok=True)
 
 
 def _check_columns(model: Retriever, data: Dataset) -> None:
@@ -94,12 +124,23 @@ def _check_columns(model: Retriever, data: Dataset) -> None:
         )
 
 
-def encode_by_graph(graph: Path, spec: ModelSpec, data: Dataset) -> NDArray[np.float32]:
-    """(N + 1, D) item vectors as serving computes those of new items, row 0 zero."""
-    encoder = ItemEncoder.load(graph, spec.item_inputs, spec.dim)
-    vectors_VD = encoder.encode({name: data.item_table[name] for name in spec.item_inputs})
+def encode_by_graph(
+    graph: Path, spec: ModelSpec, data: Dataset, reuse: Path | None = None
+) -> tuple[NDArray[np.float32], int]:
+    """(N + 1, D) item vectors as serving computes those of new items, row 0 zero; how many of the
+    N were found in `reuse`.
+    """
+    table = {name: data.item_table[name] for name in spec.item_inputs}
+    known_V = np.zeros(data.schema.num_items + 1, np.bool_)
+    vectors_VD = np.zeros((len(known_V), spec.dim), np.float32)
+    if reuse is not None:
+        known_V, vectors_VD = known_vectors(reuse, graph, spec, table)
+    known_V[0] = True
+    if not known_V.all():
+        encoder = ItemEncoder.load(graph, spec.item_inputs, spec.dim)
+        vectors_VD[~known_V] = encoder.encode({name: x[~known_V] for name, x in table.items()})
     vectors_VD[0] = 0
-    return vectors_VD
+    return vectors_VD, int(known_V.sum()) - 1 if reuse is not None else 0
 
 
 def encode_all_items(model: Retriever, data: Dataset) -> NDArray[np.float32]:

@@ -156,6 +156,6 @@ def _add_trees(
             neural=neural,
             persons=persons,
         ),
-        "report": {"ranker": json.loads(json.dumps(report))},
+        "report": {**manifest.report, "ranker": json.loads(json.dumps(report))},
     }
     return manifest.model_copy(update=update)

@@ -51,8 +51,37 @@ class GBCEConfig:
             raise ValueError(f"calibration={self.calibration} is not in 0..1")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AutoConfig:
+    """`full_softmax` for a catalogue that it suits, `sampled_softmax` for a larger one."""
+
+    __pydantic_config__ = STRICT
+
+    name: Literal["auto"] = "auto"
+    full_up_to: int = 100_000
+    """Items of the largest catalogue that every target is compared with as a whole."""
+    negatives: int = 4_096
+    """Sampled items a step beyond it."""
+    sampling: Sampling = "popularity"
+
+    def __post_init__(self) -> None:
+        if self.negatives < 1 or self.full_up_to < 1:
+            raise ValueError(
+                f"negatives={self.negatives} and full_up_to={self.full_up_to} must be at least 1"
+            )
+
+    def for_catalogue(self, num_items: int) -> FullSoftmaxConfig | SampledSoftmaxConfig:
+        """What a catalogue of `num_items` is trained with."""
+        if num_items <= self.full_up_to:
+            return FullSoftmaxConfig()
+        return SampledSoftmaxConfig(
+            negatives=min(self.negatives, num_items), sampling=self.sampling
+        )
+
+
 ObjectiveConfig = Annotated[
-    FullSoftmaxConfig | SampledSoftmaxConfig | GBCEConfig, Field(discriminator="name")
+    AutoConfig | FullSoftmaxConfig | SampledSoftmaxConfig | GBCEConfig,
+    Field(discriminator="name"),
 ]
 
 
@@ -107,7 +136,7 @@ class TrainConfig:
 
     __pydantic_config__ = STRICT
 
-    objective: ObjectiveConfig = field(default_factory=FullSoftmaxConfig)
+    objective: ObjectiveConfig = field(default_factory=AutoConfig)
     """Of a retriever; a ranker has its own loss."""
     ranking: RankingConfig = field(default_factory=RankingConfig)
     """Of a ranker; a retriever does not read it."""

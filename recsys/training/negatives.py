@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from features.errors import InputError
 from recsys.models.losses import GBCE, FullSoftmax, Objective, SampledSoftmax
-from recsys.training.config import FullSoftmaxConfig, GBCEConfig, TrainConfig
+from recsys.training.config import AutoConfig, FullSoftmaxConfig, GBCEConfig, TrainConfig
 
 ObjectiveOfStep = Callable[[int], Objective]
 STREAM = 1
@@ -42,6 +42,8 @@ def objective_of_step(
     Raises InputError when more negatives are asked for than there are items.
     """
     objective, num_items, seed = config.objective, len(counts_N), config.seed
+    if isinstance(objective, AutoConfig):
+        objective = objective.for_catalogue(num_items)
     if isinstance(objective, FullSoftmaxConfig):
         full = FullSoftmax()
         return lambda _: full

@@ -26,7 +26,7 @@ from features.store import Dataset
 from offline_eval.probabilities import auc_by_group, gauc, log_loss
 from recsys.models.interface import HistoryBatch, ItemBatch, Ranker, RankingBatch
 from recsys.training.batches import epoch_order
-from recsys.training.config import FullSoftmaxConfig, RankingConfig, TrainConfig
+from recsys.training.config import AutoConfig, RankingConfig, TrainConfig
 from recsys.training.moments import Chosen, Moments, NegativeSampler, training_moments
 
 STREAM, HELD_OUT = 3, 4
@@ -224,7 +224,7 @@ class RankingTask:
     ) -> "RankingTask":
         """The task of this rank. Raises InputError where the dataset has nothing to learn from."""
         assert isinstance(model, Ranker), "the registry calls this kind a ranker"
-        if not isinstance(config.objective, FullSoftmaxConfig):
+        if not isinstance(config.objective, AutoConfig):
             raise InputError(
                 f"train.objective = {config.objective.name!r} is for retrievers: delete the key, "
                 f"a ranker is set up by [train.ranking]"

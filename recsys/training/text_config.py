@@ -21,6 +21,8 @@ class TwoStageConfig:
     contrast_epochs: int = 0
     """Epochs of pre-training on this very dataset before, for weights that know no language yet:
     against fixed vectors that are all alike, as those of new weights are, nothing is learned."""
+    contrast_masked_weight: float = 0.1
+    """Of masked tokens in those epochs (`masked_weight` of pre-training); 0 takes half the time."""
     encode_every: int = 1
     """Epochs of the first stage between two encodings of all items."""
     second_epochs: int = 0
@@ -40,11 +42,9 @@ class TwoStageConfig:
                 f"encode_every={self.encode_every} and second_patience={self.second_patience} must "
                 f"be at least 1"
             )
-        if self.second_epochs < 0 or self.contrast_epochs < 0:
-            raise ValueError(
-                f"second_epochs={self.second_epochs} and contrast_epochs={self.contrast_epochs} "
-                f"must be at least 0"
-            )
+        for name in ("second_epochs", "contrast_epochs", "contrast_masked_weight"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

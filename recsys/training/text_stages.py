@@ -60,7 +60,12 @@ def _contrast(fabric: Fabric, model: Recformer, config: TrainConfig, data: Datas
         max_epochs=settings.contrast_epochs,
         decay_epochs=0,
         epochs_per_validation=min(config.epochs_per_validation, settings.contrast_epochs),
-        recformer=PretrainingConfig(datasets=(str(data.path),), freeze_words=settings.freeze_words),
+        recformer=PretrainingConfig(
+            datasets=(str(data.path),),
+            masked_weight=settings.contrast_masked_weight,
+            freeze_words=settings.freeze_words,
+        ),
     )
-    model.train_only(words=not settings.freeze_words, masked_tokens=True)
+    masked_tokens = settings.contrast_masked_weight > 0
+    model.train_only(words=not settings.freeze_words, masked_tokens=masked_tokens)
     return Stage("contrast", PretrainingTask.of(fabric, model, before, data), before)

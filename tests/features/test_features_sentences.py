@@ -7,11 +7,13 @@ import numpy as np
 import polars as pl
 import pytest
 from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
 
 from features.encode import Histories, encode_histories
 from features.errors import InputError
-from features.layout import TOKENIZER
-from features.sentences import as_texts
+from features.layout import TOKENIZER, ItemColumn
+from features.sentences import as_texts, encode_sentences, pad_sentences
 from features.store import Dataset
 
 ATTRIBUTES = ("title", "tags", "colour")
@@ -105,3 +107,24 @@ def test_sentences_of_columns_that_are_not_there_are_refused(
         build(events, sentence=("colour",), item_columns=("colour",), name="other")
     with pytest.raises(ValueError, match="must name each column once"):
         build(events, sentence=("title", "title"))
+
+
+def test_two_items_and_a_history_in_literal_ids() -> None:
+    words = ["[PAD]", "title", "brand", "red", "city", "bike", "halden", "lamp", "glass"]
+    tokenizer = Tokenizer(WordLevel({word: number for number, word in enumerate(words)}))
+    tokenizer.pre_tokenizer = Whitespace()
+    column = ItemColumn(
+        name="sentence",
+        kind="sentence",
+        size=len(words),
+        attributes=("title", "brand"),
+        attribute_tokens=3,
+    )
+    rows = pl.DataFrame({"title": ["red city bike", "lamp"], "brand": ["halden", None]})
+    sentences = encode_sentences(tokenizer, rows, column)
+    # the name counts among the three tokens of an attribute: bike is cut
+    assert [sentence.tolist() for sentence in sentences] == [[-1, 3, 4, -2, 6], [-1, 7, -2]]
+    table = {"sentence": np.concatenate([np.zeros((1, 5), np.int32), pad_sentences(sentences, 5)])}
+    found = encode_histories(Histories.of([[1, 2]]), ("tokens", "token_items"), 50, table)
+    assert found["tokens"].tolist() == [[0, -1, 7, -2, -1, 3, 4, -2, 6]]  # the newest, 2, first
+    assert found["token_items"].tolist() == [[0, 1, 1, 1, 2, 2, 2, 2, 2]]

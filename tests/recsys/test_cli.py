@@ -33,7 +33,7 @@ OPTIONS = {
     "train": {"config", "--dataset", "--out", "--ranker"},
     "collisions": {"dataset", "--column", "-k", "--k", "--split"},
     "add-items": {"bundle", "items", "--out"},
-    "export": {"config", "--dataset", "--out", "--run", "--ranker-run"},
+    "export": {"config", "--dataset", "--out", "--run", "--ranker-run", "--reuse"},
     "evaluate": {
         "bundle",
         "--dataset",

@@ -17,8 +17,13 @@ EVENTS = 8
 """Of each user: training, validation, test."""
 
 
-def planted(root: Path, *, users: int = 160, seed: int = 0, **features: Any) -> Dataset:
-    """A dataset below `root`. The last event of every other user is on one of the new items."""
+def planted(
+    root: Path, *, users: int = 160, seed: int = 0, retitled: int = 0, **features: Any
+) -> Dataset:
+    """A dataset below `root`. The last event of every other user is on one of the new items.
+
+    retitled: as many items have another title than they would have.
+    """
     draw = np.random.default_rng(seed)
     rows = []
     for user in range(users):
@@ -38,6 +43,7 @@ def planted(root: Path, *, users: int = 160, seed: int = 0, **features: Any) -> 
         for own in words
         for _ in range(ITEMS)
     ]
+    titles[:retitled] = [f"{titles[-1 - row]} renewed" for row in range(retitled)]
     items = pl.DataFrame({"item_id": 1000 + np.arange(CLUSTERS * ITEMS), "title": titles})
     kinds = {"item_columns": {"title": "text"}, "title_column": "title"}
     root.mkdir(parents=True, exist_ok=True)

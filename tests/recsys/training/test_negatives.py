@@ -7,6 +7,7 @@ import torch
 from features.errors import InputError
 from recsys.models.losses import GBCE, FullSoftmax, SampledSoftmax
 from recsys.training.config import (
+    AutoConfig,
     FullSoftmaxConfig,
     GBCEConfig,
     SampledSoftmaxConfig,
@@ -71,3 +72,18 @@ def test_more_negatives_than_items_are_refused() -> None:
     config = TrainConfig(objective=SampledSoftmaxConfig(negatives=6))
     with pytest.raises(InputError, match=r"negatives = 6 is not in 1\.\.5, the number of items"):
         objective_of_step(config, COUNTS, CPU)
+
+
+def test_without_a_word_a_large_catalogue_is_sampled_and_a_small_one_is_not() -> None:
+    def chosen(config: TrainConfig, num_items: int) -> object:
+        return objective_of_step(config, np.ones(num_items, np.int64), CPU)(0)
+
+    assert isinstance(chosen(TrainConfig(), 100_000), FullSoftmax)
+    sampled = chosen(TrainConfig(), 100_001)
+    assert isinstance(sampled, SampledSoftmax)
+    assert len(sampled.sampled) == 4_096
+    small = TrainConfig(objective=AutoConfig(full_up_to=4, negatives=50))
+    few = chosen(small, 5)
+    assert isinstance(few, SampledSoftmax)
+    assert len(few.sampled) == 5  # no more than there are
+    assert isinstance(chosen(small, 4), FullSoftmax)

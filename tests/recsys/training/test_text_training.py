@@ -118,11 +118,6 @@ def lines_of(run: Path) -> list[Mapping[str, Any]]:
     return kept
 
 
-def scores_of(run: Path) -> list[tuple[float, ...]]:
-    names = ("step", "loss", "hit_rate@10", "ndcg@10")
-    return [tuple(line[name] for name in names) for line in lines_of(run)]
-
-
 def test_fine_tuning_keeps_the_weights_that_made_the_item_vectors(
     planted: Dataset, pretrained: Path, tmp_path: Path
 ) -> None:
@@ -154,36 +149,6 @@ def test_the_first_epoch_is_trained_against_the_initial_item_vectors(
     for name, tensor in before.items():
         if name.startswith("encoder."):
             assert torch.equal(after[f"item_{name}"], tensor), name
-
-
-def test_an_interrupted_fine_tuning_ends_with_the_same_bytes(
-    planted: Dataset, pretrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = replace(CONFIG, start_from=str(pretrained), max_epochs=2)
-    train("recformer", SIZES, config, planted.path, tmp_path / "whole")
-    from recsys.training import loop
-
-    monkeypatch.setattr(loop, "SECONDS_PER_CHECKPOINT", 0.0)
-    seeded = loop.seed_step
-    for stop_at in (7, 13):  # in the second epoch of stage 1, and in stage 2 (10 steps a stage)
-        calls = 0
-
-        def stopping(seed: int, step: int, rank: int, *, limit: int = stop_at) -> None:
-            nonlocal calls
-            calls += 1
-            if calls == limit:
-                raise KeyboardInterrupt
-            seeded(seed, step, rank)
-
-        monkeypatch.setattr(loop, "seed_step", stopping)
-        out = tmp_path / f"broken-{stop_at}"
-        with pytest.raises(KeyboardInterrupt):
-            train("recformer", SIZES, config, planted.path, out)
-        monkeypatch.setattr(loop, "seed_step", seeded)
-        train("recformer", SIZES, config, planted.path, out)
-        name = "model.safetensors"
-        assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
-        assert scores_of(out) == scores_of(tmp_path / "whole")
 
 
 def test_zero_shot_only_measures(
