@@ -55,7 +55,10 @@ def outcome_bundle(events: Path, work: Path) -> Path:
 
 def request_ms(bundle: Path, dataset: Path) -> float:
     """Median milliseconds of a request, test histories of at most 200 events."""
-    recommender, task = Recommender.load(bundle), Task.of(Dataset.open(dataset), "test")
+    recommender, task = (
+        Recommender.load(bundle),
+        Task.of(Dataset.open(dataset), "test", exclude_seen=True),
+    )
     known = np.flatnonzero((task.histories.lengths > 0) & (task.histories.lengths <= 200))
     taken = []
     for row in known[:REQUESTS]:
