@@ -33,9 +33,10 @@ from features.store import Dataset
 from recsys.config import RunConfig, read_config
 from recsys.models import MODELS
 from recsys.training.checkpoint import Checkpoints
+from recsys.training.examples import Examples, held_out_examples
 from recsys.training.kinds import dataset_facts, model_config
 from recsys.training.moments import Chosen, NegativeSampler
-from recsys.training.ranking import Examples, RankingTask, figures, held_out_examples, predict
+from recsys.training.ranking import RankingTask, figures, predict
 from recsys.training.run import run_loop
 
 MODELS_COMPARED = ("dare", "twin", "din", "average_pooling", "lightgbm", "dare_half")
@@ -74,7 +75,7 @@ class Study:
         task = RankingTask.of(fabric, model, replace(self.config.train, seed=seed), self.data)
         stream: Any = task.stream
         rows = by_users(stream.moments.users, TRAINING_MOMENTS)
-        return replace(task, stream=replace(stream, moments=stream.moments.take(rows)))
+        return replace(task, stream=replace(stream, examples=stream.examples.take(rows)))
 
 
 def by_users(users_R: NDArray[np.int64], most: int) -> NDArray[np.int64]:

@@ -68,6 +68,7 @@ class PublicData:
 
     source: Literal[
         "30music",
+        "aliexpress",
         "amazon-2014",
         "amazon-2018",
         "amazon-2023",
@@ -93,9 +94,11 @@ class PublicData:
         "steam",
         "taobao",
         "taobao-slice",
+        "tenrec",
         "tmall-2014",
         "tmall-ijcai15",
         "trivago",
+        "trivago-shown",
         "yelp",
         "yoochoose-buys",
         "yoochoose-clicks",

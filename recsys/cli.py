@@ -21,6 +21,7 @@ from recsys.commands import (
     releases,
     scoring,
     stages,
+    tasks,
     verdicts,
 )
 from serving.errors import ServingError
@@ -45,6 +46,7 @@ GROUPS = (
     online,
     lives,
     planning,
+    tasks,
 )
 for group in GROUPS:
     app.add_typer(group.app)

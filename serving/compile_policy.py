@@ -19,6 +19,7 @@ from serving.arrange import Arrangement, Diversity, Explorer, Fresh, Limit
 from serving.catalogue import Catalogue
 from serving.errors import RequestError
 from serving.explore import EpsilonGreedy, ThompsonDraws
+from serving.formula import Formula
 from serving.model_source import ModelSource
 from serving.policy import FOREVER, Cap, Policy, Window
 from serving.policy_spec import (
@@ -57,11 +58,13 @@ class PolicyCompiler:
         catalogue: Catalogue,
         item_table: Mapping[str, NDArray],
         sources: Sequence[Source],
+        tasks: tuple[str, ...] = (),
     ) -> None:
+        """tasks: of the ranker, where a formula may combine them."""
         self._directory, self._catalogue = directory, catalogue
         self._columns = {column.name: column for column in schema.item_columns}
         self._codes = {name: code for code, name in enumerate(schema.event_types, 1)}
-        self._item_table, self._sources = item_table, sources
+        self._item_table, self._sources, self._tasks = item_table, sources, tasks
         self._vocabularies: dict[str, dict[RawId, int]] = {}
         self.retired: Ints = np.zeros(0, np.int64)
         """Dense ids that no policy permits."""
@@ -99,6 +102,7 @@ class PolicyCompiler:
             self._window(spec),
             tuple(self._cap(cap) for cap in spec.caps),
             self._arrangement(spec) if spec.arranges else None,
+            self._formula(spec.formula) if spec.formula else None,
         )
         find = self._catalogue.find_all
         return filters.narrowed(
@@ -107,6 +111,15 @@ class PolicyCompiler:
             allow=None if spec.allow is None else find(spec.allow),
             deny=self._denied(spec),
         )
+
+    def _formula(self, text: str) -> Formula:
+        formula = Formula.parse(text)
+        if unknown := sorted(set(formula.names) - set(self._tasks)):
+            known = f"has the tasks {list(self._tasks)}" if self._tasks else "has no tasks"
+            raise RequestError(
+                f"the policy's formula {text!r} names {unknown}, but the bundle's ranker {known}"
+            )
+        return formula
 
     def _denied(self, spec: PolicySpec) -> Ints | None:
         if not spec.deny and not len(self.retired):

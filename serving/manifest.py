@@ -116,7 +116,10 @@ class NeuralRankerSpec(Strict):
     tasks: tuple[str, ...]
     """Names of the T outputs."""
     weights: tuple[float, ...]
-    """Of several tasks: the power of each task's probability in the score."""
+    """Of several tasks: the power of each task's probability in the score, where the policy has no
+    formula."""
+    calibration: tuple[Calibration, ...] = ()
+    """Of several tasks: one each; empty leaves log-odds as they are."""
     max_len: int
     min_len: int
     """Shorter histories are padded to this length."""

@@ -8,6 +8,7 @@ Every tensor has a name, and a stage is given those it names. Shape suffixes: B 
 L positions, C candidates, T tasks.
 """
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from serving.block import Block
 from serving.bundle import Bundle
 from serving.candidates import Candidates
 from serving.errors import BundleError, RequestError
+from serving.formula import Formula
 from serving.graphs import open_graph
 from serving.manifest import GraphSpec, ItemTensorSpec, NeuralRankerSpec
 from serving.new_items import NewItems
@@ -115,12 +117,21 @@ class NeuralRanker:
         read = {name for stage in spec.stages for name in stage.inputs}
         self._of_candidates = [name for name in items if name in read]
         self._weights = np.array(spec.weights, np.float64)
+        self._slopes = np.array([c.slope for c in spec.calibration] or [1.0])
+        self._offsets = np.array([c.offsets[0] for c in spec.calibration] or [0.0])
+        self._formula: Formula | None = None
 
     @classmethod
     def load(
         cls, bundle: Bundle, spec: NeuralRankerSpec, item_table: Mapping[str, NDArray]
     ) -> Self:
         """Open graphs and tables; raises BundleError where they do not fit together."""
+        fitted = tuple(calibration.name for calibration in spec.calibration)
+        if fitted not in ((), spec.tasks):
+            raise BundleError(
+                f"the ranker of {bundle.path} is calibrated for {fitted}, its tasks are "
+                f"{spec.tasks}: export the bundle again"
+            )
         if len(spec.weights) != len(spec.tasks) or not spec.stages:
             raise BundleError(
                 f"the ranker of {bundle.path} has {len(spec.tasks)} tasks, {len(spec.weights)} "
@@ -145,7 +156,8 @@ class NeuralRanker:
             for name in whole:
                 encoded[name] = _widen(encoded[name], wanted)
         for name in self._own:
-            encoded[name] = self.items[name.removeprefix(OWN)].of(encoded["items"])
+            base, mark, code = name.removeprefix(OWN).partition(BEHAVIOUR_MARK)
+            encoded[name] = self.items[base].of(encoded[f"items{mark}{code}"])
         return self.history.run(encoded)
 
     def score_encoded(self, history: Tensors, items_BC: Ints) -> Floats:
@@ -184,8 +196,8 @@ class NeuralRanker:
     def score_items(self, histories: Histories, items_BC: Ints) -> Floats:
         """(B, C) float32, higher is better; -inf for padding and where a score is not finite.
 
-        One task: its log-odds. Several: log of the product of probabilities to the power of the
-        weights, click^a x buy^b.
+        One task: its log-odds. Several: the logarithm of a formula over calibrated probabilities,
+        by default the product of their powers, click^a x buy^b.
         """
         return self._usable(self.log_odds(histories, items_BC), items_BC)
 
@@ -208,10 +220,27 @@ class NeuralRanker:
 
     def combined(self, log_odds_BCT: Floats) -> Floats:
         """One score of the tasks'."""
-        if log_odds_BCT.shape[-1] == 1:
+        if self._formula is None and log_odds_BCT.shape[-1] == 1:
             return log_odds_BCT[..., 0]
-        log_probability = -np.logaddexp(0, -log_odds_BCT.astype(np.float64))
-        return (log_probability @ self._weights).astype(np.float32)
+        log_p_BCT = -np.logaddexp(0, -self.calibrated(log_odds_BCT))
+        if self._formula is None:
+            return (log_p_BCT @ self._weights).astype(np.float32)
+        by_task = {task: log_p_BCT[..., t] for t, task in enumerate(self.spec.tasks)}
+        return self._formula.log_value(by_task).astype(np.float32)
+
+    def combined_by(self, formula: Formula) -> "NeuralRanker":
+        """The same ranker with another score; shares everything else. Its names are tasks."""
+        other = copy.copy(self)
+        other._formula = formula
+        return other
+
+    def calibrated(self, log_odds_BCT: Floats) -> NDArray[np.float64]:
+        """Log-odds (B, C, T) as fitted to the validation part."""
+        return log_odds_BCT.astype(np.float64) * self._slopes + self._offsets
+
+    def probabilities(self, histories: Histories, items_BC: Ints) -> NDArray[np.float64]:
+        """Calibrated probability of each task, (B, C, T)."""
+        return np.exp(-np.logaddexp(0, -self.calibrated(self.log_odds(histories, items_BC))))
 
     def with_items(self, new: NewItems, item_table: Mapping[str, NDArray]) -> "NeuralRanker":
         """Refused with a RequestError: its item tensors are those of the items it was made with."""

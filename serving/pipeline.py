@@ -16,6 +16,7 @@ from serving.block import NO_CONTEXT, Block, Context
 from serving.candidates import Candidates, unite
 from serving.deadline import Costs, Deadline
 from serving.model_source import ModelSource
+from serving.neural import NeuralRanker
 from serving.policy import Policy
 from serving.ranked import Ranked, chain, of_source
 from serving.ranker import SecondStage
@@ -144,7 +145,10 @@ class Pipeline:
         candidates = self.propose(block, policy, deadline)
         if not candidates.items.size:
             return self._retrieve(block, policy, k, deadline)
-        scores_BC, num_scored = self._score(self.ranker, block, candidates, deadline)
+        ranker = self.ranker
+        if policy.formula is not None and isinstance(ranker, NeuralRanker):
+            ranker = ranker.combined_by(policy.formula)
+        scores_BC, num_scored = self._score(ranker, block, candidates, deadline)
         # a history without events keeps the order of popularity: the ranker never saw such
         silent_B = block.histories.ends == block.histories.starts
         scores_BC[silent_B] = candidates.scores[silent_B]

@@ -17,6 +17,7 @@ from serving.topk import NOTHING, Floats, Ints
 
 if TYPE_CHECKING:
     from serving.arrange import Arrangement
+    from serving.formula import Formula
 
 Bools = NDArray[np.bool_]
 FOREVER = np.iinfo(np.int64).max
@@ -96,6 +97,8 @@ class Policy:
     window: Window | None = None
     caps: tuple[Cap, ...] = ()
     arrangement: "Arrangement | None" = None
+    formula: "Formula | None" = None
+    """Of the ranker's tasks."""
 
     @classmethod
     def of(

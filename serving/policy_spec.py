@@ -11,6 +11,8 @@ from typing import Literal
 
 from pydantic import ConfigDict
 
+from serving.formula import Formula
+
 STRICT = ConfigDict(extra="forbid")
 RawId = int | str
 
@@ -221,6 +223,9 @@ class PolicySpec:
 
     exclude_seen: bool = True
     """Items of the history are not recommended."""
+    formula: str = ""
+    """How a neural ranker's tasks make one score, `click^0.5 * buy^2` (`serving.formula`); empty:
+    the powers that the bundle was exported with."""
     allow: tuple[RawId, ...] | None = None
     """Raw item ids to choose from; None: all."""
     deny: tuple[RawId, ...] = ()
@@ -237,6 +242,8 @@ class PolicySpec:
 
     def __post_init__(self) -> None:
         _refuse(when=self.window < 1, because=f"window={self.window} must be at least 1")
+        if self.formula:
+            Formula.parse(self.formula)
 
     @property
     def arranges(self) -> bool:

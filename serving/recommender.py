@@ -23,6 +23,7 @@ from serving.compile_policy import PolicyCompiler
 from serving.errors import BundleError, RequestError
 from serving.explain import Explained, Explainer
 from serving.manifest import TreeRankerSpec
+from serving.neural import NeuralRanker
 from serving.new_items import ItemRows
 from serving.options import NO_OPTIONS, ContextReader, Options
 from serving.parts import Parts
@@ -55,7 +56,11 @@ class Recommender:
         self._pipeline = Pipeline(sources, parts.ranker, self.num_items, threads)
         self._writer = AnswerWriter(catalogue, self.source_names, parts.version)
         self._context = ContextReader(catalogue, sources)
-        self._compiler = PolicyCompiler(parts.path, schema, catalogue, parts.item_table, sources)
+        neural = parts.ranker if isinstance(parts.ranker, NeuralRanker) else None
+        tasks = neural.spec.tasks if neural else ()
+        self._compiler = PolicyCompiler(
+            parts.path, schema, catalogue, parts.item_table, sources, tasks
+        )
         try:
             self.policy = self._compiler.compile(parts.manifest.policy)
         except RequestError as error:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from data.public.aliexpress import ALIEXPRESS
 from data.public.amazon import AMAZON_2014, AMAZON_2018, AMAZON_2023
 from data.public.art_of_the_mix import ART_OF_THE_MIX
 from data.public.beibei import BEIBEI
@@ -25,13 +26,16 @@ from data.public.rees46 import REES46
 from data.public.retailrocket import RETAILROCKET
 from data.public.steam import STEAM
 from data.public.taobao import TAOBAO, TAOBAO_SLICE
+from data.public.tenrec import TENREC
 from data.public.tmall import TMALL_2014, TMALL_IJCAI15
 from data.public.trivago import TRIVAGO
+from data.public.trivago_shown import TRIVAGO_SHOWN
 from data.public.yelp import YELP
 from data.public.yoochoose import YOOCHOOSE_BUYS, YOOCHOOSE_CLICKS
 
 RECIPES: Mapping[str, Recipe] = {
     "30music": THIRTY_MUSIC,
+    "aliexpress": ALIEXPRESS,
     "amazon-2014": AMAZON_2014,
     "amazon-2018": AMAZON_2018,
     "amazon-2023": AMAZON_2023,
@@ -57,9 +61,11 @@ RECIPES: Mapping[str, Recipe] = {
     "steam": STEAM,
     "taobao": TAOBAO,
     "taobao-slice": TAOBAO_SLICE,
+    "tenrec": TENREC,
     "tmall-2014": TMALL_2014,
     "tmall-ijcai15": TMALL_IJCAI15,
     "trivago": TRIVAGO,
+    "trivago-shown": TRIVAGO_SHOWN,
     "yelp": YELP,
     "yoochoose-buys": YOOCHOOSE_BUYS,
     "yoochoose-clicks": YOOCHOOSE_CLICKS,

@@ -9,7 +9,7 @@ import polars as pl
 from data.public.recipe import Layout, Recipe, Table, number, seconds, text
 
 _ITEM = pl.col("reference").cast(pl.Int64, strict=False)
-_EVENT = {
+EVENT = {
     "user_id": text("user_id"),
     "item_id": _ITEM,
     "timestamp": seconds("timestamp"),
@@ -30,11 +30,11 @@ TRIVAGO = Recipe(
     layouts=(
         Layout(
             folder="trivago_sessions_100k",
-            events=(Table(files=("interactions.parquet",), then=_by_step, columns=_EVENT),),
+            events=(Table(files=("interactions.parquet",), then=_by_step, columns=EVENT),),
         ),
         Layout(
             folder="trivago",
-            events=(Table(files=("train.csv",), then=_by_step, columns=_EVENT),),
+            events=(Table(files=("train.csv",), then=_by_step, columns=EVENT),),
             items=Table(
                 files=("item_metadata.csv",),
                 columns={

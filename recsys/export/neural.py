@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from features.encode import BEHAVIOUR_MARK, Histories
 from features.errors import InputError
 from features.store import Dataset
 from recsys.export.neural_parity import batch_of, items_of, sample
@@ -100,10 +101,11 @@ class Traced:
     def of(cls, model: Ranker, data: Dataset, sizes: Sizes) -> "Traced":
         """Run every part once."""
         histories, candidates_BC = sample(data.schema, *sizes)
+        if any(BEHAVIOUR_MARK in name for name in model.history_inputs):
+            histories = of_every_behaviour(histories, len(data.schema.event_types), sizes[1])
         batch = padded(batch_of(model, data, histories), model.min_len, model.len_multiple)
         items = model.encode_items(items_of(model, data, candidates_BC))
-        own_all = model.encode_items(ItemBatch(batch.items, batch.attributes))
-        own = {name: own_all[name] for name in model.history_items}
+        own = own_tensors(model, batch)
         encoded = model.encode_history(batch, own)
         tensors = encoded | items
         reads, writes = [], []
@@ -118,6 +120,28 @@ class Traced:
         inputs = dict(zip(model.history_inputs, history_values(model, batch), strict=True))
         inputs |= {OWN + name: values for name, values in own.items()}
         return cls(inputs, tensors, reads, writes, history)
+
+
+def own_tensors(model: Ranker, batch: HistoryBatch) -> dict[str, Tensor]:
+    """Item tensors of the histories' own items, by the names of `history_items`."""
+    own = {}
+    for name in model.history_items:
+        base, mark, code = name.partition(BEHAVIOUR_MARK)
+        part = batch.by_behaviour[int(code)] if mark else batch
+        own[name] = model.encode_items(ItemBatch(part.items, part.attributes))[base]
+    return own
+
+
+def of_every_behaviour(histories: Histories, behaviours: int, each: int) -> Histories:
+    """As many histories, the first of which has `each` events of every behaviour.
+
+    An axis of one example would be taken for fixed, and that of a rare behaviour may be that short.
+    """
+    events = np.tile(np.arange(1, behaviours + 1), each)
+    items = np.resize(histories.items, len(events))
+    empty = [np.zeros(0, np.int64)] * (len(histories) - 1)
+    times = np.arange(1, len(events) + 1)
+    return Histories.of([items, *empty], [times, *empty], [events, *empty])
 
 
 def history_values(model: Ranker, batch: HistoryBatch) -> list[Tensor]:
@@ -142,7 +166,7 @@ def export_neural_ranker(
     weights: Mapping[str, float] | None = None,
 ) -> NeuralRankerSpec:
     """Write all files of a ranker; see `check_parity`. Raises InputError for wrong weights."""
-    model.eval()
+    model = model.eval().folded()
     with torch.no_grad():
         small, large = (Traced.of(model, data, sizes) for sizes in ((2, 7, 5), (3, 11, 6)))
         if model.min_len > 7:  # so that lengths differ
@@ -202,19 +226,23 @@ def _write_stage(
 def _write(
     part: nn.Module, spec: GraphSpec, examples: list[dict[str, Tensor]], directory: Path
 ) -> None:
-    """Axes that differ between the two examples may vary; equal pairs of sizes vary together."""
-    names: dict[tuple[int, int], str] = {}
+    """Axes that differ between the two examples may vary; equal pairs of sizes vary together.
+
+    The events of a behaviour are an axis of their own: tensors of another one may be longer.
+    """
+    names: dict[tuple[int, int, str], str] = {}
     dynamic: list[Any] = []
     for name in spec.inputs:
         sizes = zip(examples[0][name].shape, examples[1][name].shape, strict=True)
+        code = name.partition(BEHAVIOUR_MARK)[2]
         dynamic.append(
             {
-                axis: names.setdefault(pair, f"size_{len(names)}")
+                axis: names.setdefault((*pair, code if axis else ""), f"size_{len(names)}")
                 for axis, pair in enumerate(sizes)
                 if pair[0] != pair[1]
             }
         )
-    example = [examples[1][name] for name in spec.inputs]
+    example = [examples[1][name].contiguous() for name in spec.inputs]
     write_graph(
         part, example, (spec.inputs, spec.outputs), {"values": tuple(dynamic)},
         directory / spec.graph,
@@ -225,11 +253,12 @@ def _write_items(
     model: Ranker, data: Dataset, read: set[str], directory: Path, precision: Precision
 ) -> tuple[ItemTensorSpec, ...]:
     """The item tensors that history or stages read."""
+    own = {name.partition(BEHAVIOUR_MARK)[0] for name in model.history_items}
     parts: dict[str, list[NDArray]] = {}
     for first in range(0, data.schema.num_items + 1, ITEM_CHUNK):
         ids = np.arange(first, min(first + ITEM_CHUNK, data.schema.num_items + 1))
         for name, values in model.encode_items(items_of(model, data, ids)).items():
-            if name in read or name in model.history_items:
+            if name in read or name in own:
                 parts.setdefault(name, []).append(values.numpy())
     specs = []
     for name, chunks in parts.items():

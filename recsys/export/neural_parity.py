@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from features.encode import Histories, encode_histories
+from features.encode import BEHAVIOUR_MARK, Histories, encode_histories
 from features.errors import InputError
 from features.layout import DatasetSchema
 from features.store import Dataset
@@ -96,7 +96,11 @@ def torch_scores(
     """The model's log-odds (B, C, T), its item tensors replaced by the stored ones."""
     with torch.inference_mode():
         batch = padded(batch_of(model, data, histories), model.min_len, model.len_multiple)
-        own = {n: torch.from_numpy(items[n].of(batch.items.numpy())) for n in model.history_items}
+        own = {}
+        for name in model.history_items:
+            base, mark, code = name.partition(BEHAVIOUR_MARK)
+            ids = (batch.by_behaviour[int(code)] if mark else batch).items.numpy()
+            own[name] = torch.from_numpy(items[base].of(ids))
         tensors = model.encode_history(batch, own)
         tensors |= {n: torch.from_numpy(tensor.of(candidates_BC)) for n, tensor in items.items()}
         for stage in model.stages:

@@ -91,8 +91,15 @@ def _add_neural(
         precision=config.ranker_precision,
         weights=config.task_weights,
     )
-    parity = check_parity(model, data, directory, manifest, spec)
-    return manifest.model_copy(update={"ranker_parity": parity}), spec
+    update: dict[str, Any] = {"ranker_parity": check_parity(model, data, directory, manifest, spec)}
+    if len(model.tasks) > 1:
+        from recsys.export.task_calibration import fit_tasks, training_of  # noqa: PLC0415
+
+        ranker = NeuralRanker.load(Bundle(directory, manifest, UNSEALED), spec, data.item_table)
+        fitted, report = fit_tasks(ranker, data, training_of(run))
+        spec = spec.model_copy(update={"calibration": fitted})
+        update["report"] = {**manifest.report, "tasks": report}
+    return manifest.model_copy(update=update), spec
 
 
 def _load(run: Path) -> "tuple[Ranker, str]":

@@ -24,8 +24,8 @@ from features.store import Dataset
 from recsys.interpret.interest_information import Cooccurrence, Floats, ranking_ndcg
 from recsys.models.interest import InterestRanker
 from recsys.training.config import RankingConfig
+from recsys.training.examples import Examples, held_out_examples
 from recsys.training.moments import Chosen, NegativeSampler, training_moments
-from recsys.training.ranking import Examples, held_out_examples
 from recsys.training.run import load_run
 
 BLOCK = 512

@@ -7,10 +7,12 @@ from torch import nn
 
 from recsys.models.dare import DARE, DAREConfig
 from recsys.models.dare_baselines import DIN, ETA, TWIN, AveragePooling, SIMHard
+from recsys.models.dtrn import DTRN, DTRNConfig
 from recsys.models.event_gru import EventGRU, EventGRUConfig
 from recsys.models.interest_fields import InterestConfig
 from recsys.models.life_events import LifeEvents, LifeEventsConfig
 from recsys.models.m2trec import M2TRec, M2TRecConfig
+from recsys.models.multi_task import MultiTask, MultiTaskConfig
 from recsys.models.recformer import Recformer, RecformerConfig
 from recsys.models.sasrec import SASRec, SASRecConfig
 
@@ -36,4 +38,6 @@ MODELS: dict[str, ModelEntry] = {
     "sim_hard": ModelEntry(InterestConfig, SIMHard, "ranker"),
     "eta": ModelEntry(InterestConfig, ETA, "ranker"),
     "average_pooling": ModelEntry(InterestConfig, AveragePooling, "ranker"),
+    "dtrn": ModelEntry(DTRNConfig, DTRN, "ranker"),
+    "multi_task": ModelEntry(MultiTaskConfig, MultiTask, "ranker"),
 }

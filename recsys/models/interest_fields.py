@@ -4,7 +4,7 @@ Shape suffixes: those of `interest.py`.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -70,10 +70,25 @@ class InterestConfig:
         return tuple(c for c in self.columns if c.name in self.fields)
 
 
+class FieldSizes(Protocol):
+    """What a configuration says of the tables."""
+
+    @property
+    def num_items(self) -> int: ...  # noqa: D102
+    @property
+    def hash_rows(self) -> int: ...  # noqa: D102
+    @property
+    def num_positions(self) -> int: ...  # noqa: D102
+    @property
+    def tables(self) -> Backend: ...  # noqa: D102
+    @property
+    def used(self) -> tuple[Column, ...]: ...  # noqa: D102
+
+
 class FieldEmbedding(nn.Module):
     """One table set: item, attributes, recency rank; `dim` wide each."""
 
-    def __init__(self, config: InterestConfig, dim: int, *, timed: bool = True) -> None:
+    def __init__(self, config: FieldSizes, dim: int, *, timed: bool = True) -> None:
         super().__init__()
         hashed = config.hash_rows > 0
         rows = config.hash_rows + 1 if hashed else config.num_items + 1

@@ -10,13 +10,14 @@ A ranker is evaluated in parts, so that serving computes each as seldom as possi
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import torch
 from torch import Tensor, nn
 
+from recsys.models.distinct import distinct_items, gather
 from recsys.models.losses import Objective
 
 ITEM_PREFIX = "item."
@@ -203,7 +204,8 @@ class Ranker(nn.Module, ABC):
     item_inputs: tuple[str, ...] = ()
     """Names of item attributes that `encode_items` reads, beside the id."""
     history_items: tuple[str, ...] = ()
-    """Item tensors that `encode_history` wants of the history's own items, (B, L, ...)."""
+    """Item tensors that `encode_history` wants of the history's own items, (B, L, ...); with a
+    mark, `<name>:2`, of those of one behaviour."""
     stages: tuple[str, ...] = ("rank",)
     """Methods (tensors by name) -> tensors by name, run one after the other. Each finds the history
     tensors (B, ...), the item tensors of the candidates (B, C, ...) and what the stages before it
@@ -234,14 +236,25 @@ class Ranker(nn.Module, ABC):
         The history is padded as the model wants it, and each distinct item is encoded once.
         """
         batch = padded(batch, self.min_len, self.len_multiple)
-        parts = [candidates]
-        if self.history_items:
-            parts.append(ItemBatch(batch.items, batch.attributes))
-        items, *places = distinct_items(parts, self.item_inputs)
-        found = self.encode_items(items)
-        own = {name: gather(found[name], places[1]) for name in self.history_items}
+        marks = list(
+            dict.fromkeys(name.partition(BEHAVIOUR_MARK)[2] for name in self.history_items)
+        )
+        own_parts = [batch.by_behaviour[int(mark)] if mark else batch for mark in marks]
+        parts = [(part.items, part.attributes) for part in own_parts]
+        ids, attributes, places = distinct_items(
+            [(candidates.ids, candidates.attributes), *parts], self.item_inputs
+        )
+        found = self.encode_items(ItemBatch(ids, attributes))
+        own = {}
+        for name in self.history_items:
+            base, _, mark = name.partition(BEHAVIOUR_MARK)
+            own[name] = gather(found[base], places[1 + marks.index(mark)])
         theirs = {name: gather(values, places[0]) for name, values in found.items()}
         return self.encode_history(batch, own) | theirs
+
+    def folded(self) -> Self:
+        """The same function for serving, with what is constant there computed once."""
+        return self
 
     def score(self, batch: HistoryBatch, candidates: ItemBatch) -> Tensor:
         """Log-odds (B, C, T) of each task's event for candidates (B, C); higher is better."""
@@ -249,30 +262,6 @@ class Ranker(nn.Module, ABC):
         for stage in self.stages:
             tensors |= getattr(self, stage)(tensors)
         return tensors["scores"]
-
-
-def distinct_items(parts: Sequence[ItemBatch], inputs: Sequence[str]) -> tuple[Any, ...]:
-    """The items of all parts, each once, and for each part the places (...) of its ids in them."""
-    flat_N = torch.cat([part.ids.reshape(-1) for part in parts])
-    ids_U, place_N = torch.unique(flat_N, return_inverse=True)
-    some_U = torch.empty_like(ids_U).scatter_(
-        0, place_N, torch.arange(len(flat_N), device=flat_N.device)
-    )  # a place where each stands: any will do, equal ids have equal attributes
-    attributes = {}
-    for name in inputs:
-        values = [
-            part.attributes[name].reshape(-1, *part.attributes[name].shape[part.ids.dim() :])
-            for part in parts
-        ]
-        attributes[name] = torch.cat(values)[some_U]
-    places = place_N.split([part.ids.numel() for part in parts])
-    shaped = [place.view(part.ids.shape) for place, part in zip(places, parts, strict=True)]
-    return ItemBatch(ids_U, attributes), *shaped
-
-
-def gather(values: Tensor, places: Tensor) -> Tensor:
-    """Rows of (U, ...) at places (...)."""
-    return values.index_select(0, places.reshape(-1)).view(*places.shape, *values.shape[1:])
 
 
 def padded(batch: HistoryBatch, min_len: int, multiple: int) -> HistoryBatch:

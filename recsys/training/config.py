@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 
 from recsys.training.life_config import LifeTraining
+from recsys.training.task_config import TaskConfig, check_tasks
 from recsys.training.text_config import TextConfig, TwoStageConfig
 
 STRICT = ConfigDict(extra="forbid")
@@ -107,13 +108,35 @@ class RankingConfig:
     simultaneous: Literal["order", "hidden"] = "order"
     """Events at the very time of the target: those before it in the log belong to its history, or
     none does (for logs that know only the day)."""
+    tasks: tuple[TaskConfig, ...] = ()
+    """What to predict, for models of several tasks; empty: the target behaviours, as one task."""
+    shown: str = ""
+    """Behaviour that stands for an impression: each is an example, and `negatives` may be 0. Empty:
+    the log has none."""
+    label_seconds: float = 0.0
+    """A label is 1 where the task's behaviour follows on the same item with no pause longer than
+    this; 0: at the very time of the meeting only."""
+    list_size: int = 50
+    """Impressions of one moment that are scored together; longer lists are cut."""
+    watch_gradients: bool = False
+    """Log the cosine of the tasks' gradients at every validation."""
 
     def __post_init__(self) -> None:
-        for name, least in (("negatives", 1), ("targets_per_user", 0), ("stride", 1)):
+        check_tasks(self.tasks)
+        least_negatives = 0 if self.shown else 1
+        for name, least in (
+            ("negatives", least_negatives),
+            ("targets_per_user", 0),
+            ("stride", 1),
+            ("list_size", 1),
+        ):
             if getattr(self, name) < least:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least {least}")
-        if self.min_history < 0:
-            raise ValueError(f"min_history={self.min_history} must be at least 0")
+        for name in ("min_history", "label_seconds"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 0")
+        if self.shown and not self.tasks:
+            raise ValueError(f"shown={self.shown!r} needs tasks: what follows an impression?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

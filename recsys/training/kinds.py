@@ -14,6 +14,7 @@ from features.life_store import Lives
 from features.store import Dataset
 from recsys.models import MODELS
 from recsys.models.interface import Column
+from recsys.models.tasks import TaskSpec
 from recsys.training.config import TrainConfig
 from recsys.training.outcomes import OutcomeTask, lives_facts
 from recsys.training.ranking import RankingTask
@@ -40,11 +41,19 @@ def dataset_facts(data: Dataset) -> dict[str, Any]:
     return {
         "num_items": schema.num_items,
         "num_behaviours": len(schema.event_types),
+        "event_types": schema.event_types,
         "columns": tuple(
             Column(name=c.name, kind=c.kind, size=c.size, width=c.width)
             for c in schema.item_columns
         ),
     }
+
+
+def training_facts(config: TrainConfig) -> dict[str, Any]:
+    """What a model may need to know of its training: the tasks, where there are several."""
+    tasks = config.ranking.tasks
+    specs = tuple(TaskSpec(name=t.name, events=t.events, among=t.among) for t in tasks)
+    return {"tasks": specs or (TaskSpec(name="target"),)}
 
 
 StagesOf = Callable[[Fabric, nn.Module, TrainConfig, Any], Sequence[Stage]]
@@ -82,7 +91,9 @@ def model_config(name: str, options: Mapping[str, Any], facts: Mapping[str, Any]
     config = MODELS[name].config
     taken = {field.name for field in fields(config)} & facts.keys()
     if given := sorted(taken & options.keys()):
-        raise InputError(f"model.{given[0]} is read from the dataset: delete the key")
+        raise InputError(
+            f"model.{given[0]} is read from the dataset or from [train.ranking]: delete the key"
+        )
     known = {key: facts[key] for key in taken}
     try:
         return TypeAdapter(config).validate_python({**options, **known})

@@ -62,16 +62,25 @@ class Moments:
         cut_E = row_E
         if config.simultaneous == "hidden":
             cut_E = first_of_the_same_time(data.timestamps, starts_U)[row_E]
-        known = cut_E - starts_U[user_E] >= config.min_history
-        user_E, row_E, cut_E = user_E[known], row_E[known], cut_E[known]
-        count_U = np.bincount(user_E, minlength=len(starts_U))
-        before_E = (np.cumsum(count_U) - count_U)[user_E]
-        newer_E = count_U[user_E] - 1 - (np.arange(len(user_E)) - before_E)
-        kept = newer_E % config.stride == 0
-        if config.targets_per_user:
-            kept &= newer_E < config.stride * config.targets_per_user
+        known_E = cut_E - starts_U[user_E] >= config.min_history
+        kept = most_recent(user_E, known_E, len(starts_U), config)
         user_R = user_E[kept]
         return cls(user_R, starts_U[user_R], cut_E[kept], row_E[kept])
+
+
+def most_recent(
+    users_E: Ints, known_E: NDArray[np.bool_], num_users: int, config: RankingConfig
+) -> Ints:
+    """Places of those that `config` keeps of the `known` moments, ordered by user and time."""
+    place_E = np.flatnonzero(known_E)
+    user_E = users_E[place_E]
+    count_U = np.bincount(user_E, minlength=num_users)
+    before_E = (np.cumsum(count_U) - count_U)[user_E]
+    newer_E = count_U[user_E] - 1 - (np.arange(len(user_E)) - before_E)
+    kept = newer_E % config.stride == 0
+    if config.targets_per_user:
+        kept &= newer_E < config.stride * config.targets_per_user
+    return place_E[kept]
 
 
 def training_moments(data: Dataset, config: RankingConfig) -> Moments:

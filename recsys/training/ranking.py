@@ -1,10 +1,6 @@
-"""How a ranker is trained: the item chosen at a moment beside items that were not, by log-loss.
+"""How a ranker is trained: items met at a moment beside items that were not, by log-loss.
 
-A batch holds B moments; the history of each is encoded once and its C candidates share it. Position
-0 of the candidates is the target.
-
-Another kind of example (real impressions, several tasks with sample spaces of their own) is another
-`ExampleStream` and other `Examples`; the task, the loop and the figures stay.
+`recsys.training.examples` says what a batch holds.
 
 Shape suffixes: B moments of a batch, R all moments, C candidates, T tasks.
 """
@@ -19,65 +15,26 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from features.encode import encode_histories
 from features.errors import InputError
-from features.layout import Split
 from features.store import Dataset
-from offline_eval.probabilities import auc_by_group, gauc, log_loss
-from recsys.models.interface import HistoryBatch, ItemBatch, Ranker, RankingBatch
+from offline_eval.probabilities import auc_by_group, gauc, log_loss, reliability
+from recsys.models.interface import Ranker, RankingBatch
+from recsys.models.multi_task import MultiTask
 from recsys.training.batches import epoch_order
-from recsys.training.config import AutoConfig, RankingConfig, TrainConfig
-from recsys.training.moments import Chosen, Moments, NegativeSampler, training_moments
+from recsys.training.config import AutoConfig, TrainConfig
+from recsys.training.examples import Examples, held_out_examples, training_examples
+from recsys.training.gradients import cosines_of
+from recsys.training.labels import check_labels
+from recsys.training.moments import Chosen, Moments, NegativeSampler
+from recsys.training.task_config import TaskConfig
 
-STREAM, HELD_OUT = 3, 4
-"""Keep these draws apart from others of the same seed."""
+STREAM = 3
+"""Keeps the draws of negatives apart from others of the same seed."""
 CELLS = 1 << 20
 """Events x candidates scored at once when measuring."""
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True)
-class Examples:
-    """R moments with candidates (R, C), 0 where there is none, and labels and known (R, C, T)."""
-
-    moments: Moments
-    candidates: Ints
-    labels: Floats
-    known: NDArray[np.bool_]
-
-    def take(self, rows: Ints | slice) -> "Examples":
-        """Some of the moments."""
-        return Examples(
-            self.moments.take(rows), self.candidates[rows], self.labels[rows], self.known[rows]
-        )
-
-    @classmethod
-    def sampled(cls, data: Dataset, moments: Moments, negatives_RN: Ints) -> "Examples":
-        """One task: the target has label 1, the sampled items 0."""
-        targets_R1 = data.items[moments.rows].astype(np.int64)[:, None]
-        candidates_RC = np.concatenate([targets_R1, negatives_RN], 1)
-        labels_RCT = np.zeros((*candidates_RC.shape, 1), np.float32)
-        labels_RCT[:, 0] = 1
-        return cls(moments, candidates_RC, labels_RCT, (candidates_RC > 0)[..., None])
-
-    def batch(self, data: Dataset, model: Ranker) -> RankingBatch:
-        """As tensors, with the inputs that `model` names."""
-        inputs = encode_histories(
-            self.moments.histories(data), model.history_inputs, model.max_len, data.item_table
-        )
-        history = HistoryBatch.of({name: torch.from_numpy(x) for name, x in inputs.items()})
-        attributes = {
-            name: torch.from_numpy(data.item_table[name][self.candidates])
-            for name in model.item_inputs
-        }
-        return RankingBatch(
-            history,
-            ItemBatch(torch.from_numpy(self.candidates), attributes),
-            torch.from_numpy(self.labels),
-            torch.from_numpy(self.known),
-        )
 
 
 class ExampleStream(Protocol):
@@ -96,21 +53,28 @@ class SampledStream:
 
     data: Dataset
     model: Ranker
-    moments: Moments
+    examples: Examples
     sampler: NegativeSampler
+    tasks: tuple[TaskConfig, ...]
     batch_size: int
     seed: int
     ranks: tuple[int, int]
     """Rank, world size."""
 
     @property
+    def moments(self) -> Moments:
+        """The training moments."""
+        return self.examples.moments
+
+    @property
     def steps_per_epoch(self) -> int:
         """Steps that show each moment once, over all ranks."""
-        return -(-len(self.moments) // (self.batch_size * self.ranks[1]))
+        return -(-len(self.examples.moments) // (self.batch_size * self.ranks[1]))
 
     def from_step(self, step: int) -> Iterator[RankingBatch]:
         """Moments of like history length together; what is drawn depends on seed and step alone."""
-        length_R = np.minimum(self.moments.cuts - self.moments.starts, self.model.max_len)
+        moments = self.examples.moments
+        length_R = np.minimum(moments.cuts - moments.starts, self.model.max_len)
         rank, world = self.ranks
         while True:
             epoch, first = divmod(step, self.steps_per_epoch)
@@ -121,34 +85,10 @@ class SampledStream:
 
     def batch(self, rows: Ints, step: int) -> RankingBatch:
         """The moments `rows` with the negatives of `step`."""
-        moments = self.moments.take(rows)
+        examples = self.examples.take(rows)
         draw = np.random.default_rng([self.seed, STREAM, step, self.ranks[0]])
-        examples = Examples.sampled(self.data, moments, self.sampler.draw(moments, draw))
-        return examples.batch(self.data, self.model)
-
-
-def held_out_examples(
-    data: Dataset, split: Split, config: RankingConfig, seed: int, max_users: int | None = None
-) -> Examples:
-    """The examples of `validation` or `test`: the same for every model and every run of a seed.
-
-    Each history holds all events before the target, those of the split itself included. At most
-    `max_users` users, drawn at random. Raises InputError where there is none.
-    """
-    moments = Moments.of(data, config, data.cuts[f"{split}_start"], data.cuts[f"{split}_end"])
-    if not len(moments):
-        raise InputError(
-            f"the {split} split of {data.path} has no event of {list(data.schema.target_events)} "
-            f"with {config.min_history} events before it: choose another split"
-        )
-    draw = np.random.default_rng([seed, HELD_OUT])
-    users = np.unique(moments.users)
-    if max_users is not None and max_users < len(users):
-        chosen = draw.permutation(users)[:max_users]
-        moments = moments.take(np.flatnonzero(np.isin(moments.users, chosen)))
-    ends = np.maximum(data.cuts["test_end"], data.cuts["validation_end"])
-    sampler = NegativeSampler(data, config, Chosen(data, ends))
-    return Examples.sampled(data, moments, sampler.draw(moments, draw))
+        drawn_RN = self.sampler.draw(examples.moments, draw)
+        return examples.beside(drawn_RN, self.tasks).batch(self.data, self.model)
 
 
 def predict(
@@ -185,10 +125,11 @@ def predict(
 def figures(examples: Examples, scores_RCT: Floats, tasks: tuple[str, ...]) -> dict[str, float]:
     """AUC over all labels, GAUC (by user, weighted by labels) and log-loss, averaged over tasks.
 
-    With several tasks also the AUC of each, as `auc.<task>`.
+    With several tasks also those of each, as `auc.<task>`, and the expected calibration error, in
+    15 bins of equally many labels.
     """
     users_RC = np.broadcast_to(examples.moments.users[:, None], examples.candidates.shape)
-    found: dict[str, list[float]] = {"auc": [], "gauc": [], "log_loss": []}
+    found: dict[str, list[float]] = {"auc": [], "gauc": [], "log_loss": [], "ece": []}
     for t in range(len(tasks)):
         known_RC = examples.known[..., t]
         labels_N = examples.labels[..., t][known_RC] > 0.5
@@ -196,10 +137,14 @@ def figures(examples: Examples, scores_RCT: Floats, tasks: tuple[str, ...]) -> d
         users_N = users_RC[known_RC]
         found["auc"].append(float(auc_by_group(labels_N, scores_N, np.zeros_like(users_N))[0][0]))
         found["gauc"].append(gauc(labels_N, scores_N, users_N))
-        found["log_loss"].append(float(log_loss(labels_N, probabilities(scores_N)).mean()))
+        p_N = probabilities(scores_N)
+        found["log_loss"].append(float(log_loss(labels_N, p_N).mean()))
+        found["ece"].append(reliability(labels_N, p_N, binning="mass").error)
     means = {name: float(np.nanmean(values)) for name, values in found.items()}
     if len(tasks) > 1:
-        means |= {f"auc.{task}": found["auc"][t] for t, task in enumerate(tasks)}
+        each = [(f"{name}.{task}", values[t])
+                for name, values in found.items() for t, task in enumerate(tasks)]  # fmt: skip
+        means |= {name: value for name, value in each if not np.isnan(value)}
     return means
 
 
@@ -216,6 +161,8 @@ class RankingTask:
     data: Dataset
     stream: ExampleStream
     validation: Examples
+    watches: bool = False
+    """Whether validations also tell the cosines of the tasks' gradients."""
     score: str = "auc"
 
     @classmethod
@@ -229,11 +176,27 @@ class RankingTask:
                 f"train.objective = {config.objective.name!r} is for retrievers: delete the key, "
                 f"a ranker is set up by [train.ranking]"
             )
+        ranking = config.ranking
+        names = tuple(task.name for task in ranking.tasks) or ("target",)
+        if model.tasks != names:
+            raise InputError(
+                f"train.ranking.tasks are {list(names)}, the model predicts {list(model.tasks)}: "
+                f"choose a model of several tasks (dtrn, multi_task), or leave the tasks out"
+            )
+        examples = training_examples(data, ranking)
+        check_labels(
+            "the training part",
+            ranking.tasks,
+            examples.labels > 0,
+            examples.known,
+            drawn=ranking.negatives,
+        )
         stream = SampledStream(
             data,
             model,
-            training_moments(data, config.ranking),
-            NegativeSampler(data, config.ranking, Chosen(data, data.cuts["train_end"])),
+            examples,
+            NegativeSampler(data, ranking, Chosen(data, data.cuts["train_end"])),
+            ranking.tasks,
             config.batch_size,
             config.seed,
             (fabric.global_rank, fabric.world_size),
@@ -241,7 +204,7 @@ class RankingTask:
         validation = held_out_examples(
             data, "validation", config.ranking, config.seed, config.validation_users
         )
-        return cls(fabric, data, stream, validation)
+        return cls(fabric, data, stream, validation, ranking.watch_gradients)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -267,4 +230,7 @@ class RankingTask:
         if ranks[1] > 1:
             total = self.fabric.all_reduce(torch.from_numpy(mine).to(device), reduce_op="sum")
             mine = torch.as_tensor(total).cpu().numpy()
-        return figures(self.validation, mine, model.tasks)
+        found = figures(self.validation, mine, model.tasks)
+        if self.watches and isinstance(model, MultiTask):
+            found |= cosines_of(model, self.stream.from_step(0), device)
+        return found

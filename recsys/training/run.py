@@ -45,7 +45,7 @@ from recsys.training.config import TrainConfig
 from recsys.training.distributed import RANKS, keep_global_batch
 from recsys.training.engines import Dealt, Replicated
 from recsys.training.journal import Journal, open_journal
-from recsys.training.kinds import kind_of, model_config, stages_of
+from recsys.training.kinds import kind_of, model_config, stages_of, training_facts
 from recsys.training.loop import fit
 from recsys.training.start import identity_of, start_from
 from recsys.training.task import Stage, Task
@@ -97,7 +97,8 @@ def train(
         )
     fabric = start_fabric(config)
     data = kind.open(dataset)
-    sizes = model_config(model_name, model_options, kind.facts(data))
+    facts = {**kind.facts(data), **training_facts(config)}
+    sizes = model_config(model_name, model_options, facts)
     identity = {
         "model": {"name": model_name, "config": asdict(sizes)},
         "train": asdict(config),

@@ -69,6 +69,14 @@ PUBLISHED = {
             (157541, "281", "0", 280.0, datetime(2017, 9, 30, 18, 45)),
         ],
     ),
+    "tenrec": (
+        "QB",
+        {
+            "tenrec/QB-video.csv": "user_id,item_id,click,follow,like,share,video_category,"
+            "watching_times,gender,age\n1,4,1,0,1,0,2,3,1,4\n1,9,0,0,0,0,1,0,1,4\n",
+        },
+        [(1, 4, datetime(2000, 1, 1, 0, 0, 1), "view"), (4, "2")],
+    ),
     "kuairand": (
         "",
         {
@@ -180,3 +188,16 @@ def test_the_reactions_of_one_row_come_in_order(
 ) -> None:
     put(PUBLISHED["kuairand"][1])
     assert load_public("kuairand").events["event"].to_list() == ["view", "click", "long_view"]
+
+
+def test_a_reaction_of_tenrec_is_an_event_behind_its_view(
+    put: Callable[..., None], load_public: Callable[..., Tables]
+) -> None:
+    put(PUBLISHED["tenrec"][1])
+    events = load_public("tenrec", "QB").events
+    assert events.select("item_id", "event").rows() == [
+        (4, "view"),
+        (4, "click"),
+        (4, "like"),
+        (9, "view"),
+    ]

@@ -15,6 +15,24 @@ BUYS = (
     "150;18278;17100868;2016-05-06;1;25911\n"
 )
 
+TRIVAGO_LISTS = (
+    "user_id,session_id,timestamp,step,action_type,reference,platform,city,device,"
+    "current_filters,impressions,prices\n"
+    "U,s,1541037470,2,interaction item image,14,AU,Sydney,mobile,,,\n"
+    "U,s,1541037460,1,interaction item info,13,AU,Sydney,mobile,,,\n"
+    "U,s,1541037480,3,clickout item,14,AU,Sydney,mobile,,13|14,5|6\n"
+    "U,s,1541037490,4,change of sort order,price,AU,Sydney,mobile,,,\n"
+    "U,s,1541037500,5,clickout item,15,AU,Sydney,mobile,,15,5\n"
+)
+ALIEXPRESS_HEADER = ",".join(
+    [
+        "search_id",
+        *(f"categorical_{i}" for i in range(1, 17)),
+        *(f"numerical_{i}" for i in range(1, 64)),
+        "click",
+        "conversion\n",
+    ]
+)
 PUBLISHED = {
     "amazon-2014": (
         "Beauty",
@@ -126,6 +144,26 @@ PUBLISHED = {
         },
         [("U", 13, datetime(2018, 11, 1, 1, 57, 40), "clickout item"), (13, ["Bar", "Lift"])],
     ),
+    "trivago-shown": (
+        "",
+        {"trivago/train.csv": TRIVAGO_LISTS},
+        [("U", 13, datetime(2018, 11, 1, 1, 57, 40), "shown")],
+    ),
+    "aliexpress": (
+        "NL",
+        {
+            "aliexpress/NL/train.csv": ALIEXPRESS_HEADER
+            + "s1,"
+            + "4," * 16
+            + "0.5," * 63
+            + "1,0\n",
+            "aliexpress/NL/test.csv": ALIEXPRESS_HEADER + "s2," + "5," * 16 + "1.5," * 63 + "1,1\n",
+        },
+        [
+            ("s1", 1, datetime(2000, 1, 1, 0, 0, 1), "view"),
+            (1, *["4"] * 16, *[0.5] * 63),
+        ],
+    ),
     "yoochoose-clicks": (
         "",
         {"yoochoose/yoochoose-clicks.dat": "1,2014-04-07T10:51:09.277Z,214536502,0\n"},
@@ -193,3 +231,34 @@ def test_test_sessions_of_diginetica_are_put_together_again(
     events = load_public("diginetica").events
     sessions = events.group_by("user_id", maintain_order=True).agg("item_id").rows()
     assert sessions == [(0, [1, 2]), (1_000_000, [5, 6, 7]), (1_000_001, [6, 9])]
+
+
+def test_a_list_of_trivago_is_shown_before_what_was_done_with_it(
+    put: Callable[..., None], load_public: Callable[..., Tables]
+) -> None:
+    put(PUBLISHED["trivago-shown"][1])
+    found = load_public("trivago-shown").events.select("item_id", "event", "timestamp")
+    start = datetime(2018, 11, 1, 1, 57, 40)
+    assert [(item, event, (at - start).seconds) for item, event, at in found.rows()] == [
+        (13, "shown", 0),
+        (14, "shown", 0),
+        (13, "interaction item info", 0),
+        (14, "interaction item image", 10),
+        (14, "clickout item", 20),
+        (15, "shown", 40),  # the sort order changed in between
+        (15, "clickout item", 40),
+    ]
+
+
+def test_rows_of_aliexpress_are_events_in_the_order_of_the_files(
+    put: Callable[..., None], load_public: Callable[..., Tables]
+) -> None:
+    put(PUBLISHED["aliexpress"][1])
+    events = load_public("aliexpress", "NL").events
+    assert events.select("user_id", "item_id", "event").rows() == [
+        ("s1", 1, "view"),
+        ("s1", 1, "click"),
+        ("s2", 2, "view"),
+        ("s2", 2, "click"),
+        ("s2", 2, "buy"),
+    ]

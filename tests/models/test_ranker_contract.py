@@ -17,6 +17,7 @@ from recsys.models.interface import (
     RankingBatch,
     padded,
 )
+from recsys.models.tasks import TaskSpec
 
 RANKERS = [name for name, entry in MODELS.items() if entry.kind == "ranker"]
 NUM_ITEMS, MAX_LEN = 30, 12
@@ -24,7 +25,18 @@ COLUMNS = (
     Column(name="colour", kind="category", size=6),
     Column(name="tags", kind="categories", size=9, width=3),
 )
-FACTS = {"num_items": NUM_ITEMS, "num_behaviours": 2, "columns": COLUMNS}
+TASKS = (
+    TaskSpec(name="click", events=("click",)),
+    TaskSpec(name="buy", events=("buy",)),
+    TaskSpec(name="buy_of_clicked", events=("buy",), among="click"),
+)
+FACTS = {
+    "num_items": NUM_ITEMS,
+    "num_behaviours": 2,
+    "event_types": ("click", "buy"),
+    "columns": COLUMNS,
+    "tasks": TASKS,
+}
 SMALL = {"max_len": MAX_LEN, "dim": 8, "top_k": 4, "hidden": (16, 8), "dropout": 0.0}
 """Given to the models that have such a field."""
 

@@ -28,15 +28,19 @@ from serving.neural import NeuralRanker
 from serving.recommender import Recommender
 
 RANKERS = [name for name, entry in MODELS.items() if entry.kind == "ranker"]
-ALIKE = ("twin", "din", "eta")
+ALIKE = ("twin", "din", "eta", "multi_task")
 """Graphs of the same shape as DARE's; checked by hand, for exporting takes seconds."""
 EXPORTED = [pytest.param(n, marks=pytest.mark.slow) if n in ALIKE else n for n in RANKERS]
 SMALL = {"max_len": 20, "dim": 4, "top_k": 4, "hidden": (8, 4), "init": "torch", "dropout": 0.0}
+TWO = {"behaviours": ["click", "buy"]}
+"""Enough for a graph; each more is a second of exporting."""
+TASKS = ({"name": "click", "events": ["click"]}, {"name": "buy", "events": ["buy"]})
 
 
 def ranker(name: str, data: Dataset, **options: object) -> Ranker:
     known = {field.name for field in fields(MODELS[name].config)}
-    wanted = {key: value for key, value in (SMALL | options).items() if key in known}
+    given = SMALL | TWO | {"tasks": TASKS} | options
+    wanted = {key: value for key, value in given.items() if key in known}
     torch.manual_seed(0)
     model = MODELS[name].model(model_config(name, wanted, dataset_facts(data)))
     assert isinstance(model, Ranker)

@@ -11,13 +11,8 @@ from features.store import Dataset
 from recsys.models.dare import DARE, DAREConfig
 from recsys.models.interface import Column
 from recsys.training.config import GBCEConfig, RankingConfig, TrainConfig
-from recsys.training.ranking import (
-    RankingTask,
-    figures,
-    held_out_examples,
-    predict,
-    probabilities,
-)
+from recsys.training.examples import held_out_examples
+from recsys.training.ranking import RankingTask, figures, predict, probabilities
 from recsys.training.run import load_run, train
 
 OPTIONS = {"max_len": 8, "dim": 8, "top_k": 4, "hidden": [16, 8], "init": "torch"}
