@@ -7,16 +7,19 @@ histories are random walks among them, 5 to 95 events. Bare kernels: onnxruntime
 are encoded already, in the job's own batches of like length, and the search of the same index for
 k items and those seen. The job does what it does for people: reads Parquet, looks up raw ids,
 leaves out the seen, writes and syncs Parquet with raw ids, keeps its journal. `share` compares
-processor time, which other work on the machine disturbs least.
+processor time, which other work on the machine disturbs least. The last but one column is what as
+many processes of bare kernels do at once, by the clock, of what one does: the machine's own limit.
 """
 
 import argparse
 import json
+import multiprocessing
 import os
 import resource
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -104,6 +107,36 @@ def bare_seconds(recommender: Recommender, events: Path, k: int) -> float:
     return seconds
 
 
+def bare_rate(bundle: Path, events: Path, k: int, processes: int) -> float:
+    """Users a second of the bare kernels, by the clock, with so many processes at once.
+
+    What the machine gives: two processes on two threads of one core are not twice one.
+    """
+    context = multiprocessing.get_context("spawn")
+    barrier = context.Barrier(processes)
+    with context.Pool(processes, initializer=_meet_at, initargs=(barrier,)) as pool:
+        told = [(str(bundle), str(events), k)] * processes
+        spans = pool.starmap(_bare_span, told, chunksize=1)
+    users = pl.scan_parquet(events).select(pl.col("user_id").n_unique()).collect().item()
+    return processes * users / (max(end for _, end in spans) - min(start for start, _ in spans))
+
+
+_barrier: Any = None
+
+
+def _meet_at(barrier: Any) -> None:
+    global _barrier
+    _barrier = barrier
+
+
+def _bare_span(bundle: str, events: str, k: int) -> tuple[float, float]:
+    recommender = Recommender.load(Path(bundle), batches=True)
+    _barrier.wait()
+    started = time.time()
+    bare_seconds(recommender, Path(events), k)
+    return started, time.time()
+
+
 def search(index: VectorIndex, queries: np.ndarray, depth: int) -> None:
     """The kernels of exact search alone: products, and the best of each chunk."""
     vectors = index._vectors_VD if isinstance(index, BlockedIndex) else index._items_DV.T
@@ -129,7 +162,8 @@ def main() -> None:
     print(f"{options.items:,} items, k = {options.k}, load {os.getloadavg()[0]:.1f}")
     print(
         "| users | processes | job, users/s of wall time | of processor time "
-        "| bare kernels, of processor time | share | peak MiB |\n|---|---|---|---|---|---|---|"
+        "| bare kernels, of processor time | share | bare kernels at once, of one | peak MiB |\n"
+        "|---|---|---|---|---|---|---|---|"
     )
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
@@ -138,7 +172,9 @@ def main() -> None:
             events = root / f"events-{users}.parquet"
             write_events(events, users, options.items)
             bare = bare_seconds(Recommender.load(root / "bundle", batches=True), events, options.k)
+            alone = bare_rate(root / "bundle", events, options.k, 1)
             for processes in options.processes:
+                together = bare_rate(root / "bundle", events, options.k, processes)
                 out = root / f"scores-{users}-{processes}"
                 before = processor_seconds()
                 score(
@@ -151,7 +187,8 @@ def main() -> None:
                 peak = resource.getrusage(who).ru_maxrss / 1024
                 print(
                     f"| {users:,} | {processes} | {users / seconds:,.0f} | {users / used:,.0f} "
-                    f"| {users / bare:,.0f} | {bare / used:.2f} | {peak:,.0f} |",
+                    f"| {users / bare:,.0f} | {bare / used:.2f} | {together / alone:.2f} "
+                    f"| {peak:,.0f} |",
                     flush=True,
                 )
 
