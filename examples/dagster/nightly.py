@@ -1,7 +1,8 @@
 """The nightly pipeline as Dagster assets: train -> report -> gate -> published -> scores.
 
     pip install dagster
-    RECSYS=recsys CONFIG=recsys/demo.toml dagster job execute -f examples/dagster/nightly.py -j night
+    export RECSYS=recsys CONFIG=recsys/demo.toml
+    dagster job execute -f examples/dagster/nightly.py -j night
 
 Each asset is one command of `recsys`, which continues what an interrupted night left and does
 nothing where its result is there. A bundle that the gate refuses fails the night before anything is
