@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 from features import layout
 from features.build_parts import build_from_parts, raw_type
 from features.cleaning import drop_duplicates, k_core_round, keep_behaviours, may_repeat
-from features.config import FeatureConfig, LastSession
+from features.config import FeatureConfig, HeldOutUsers, LastSession
 from features.contract import coerce_ranges, fit_rules
 from features.covisits import count_pairs, refuse_too_many_items, write_covisits
 from features.errors import InputError
+from features.held_out import columns_of_users
 from features.items import ItemSource, ItemTable, encode_items, known_items, with_other_items
 from features.layout import DatasetSchema, Kind
 from features.leaks import prove_no_leak
@@ -37,8 +38,8 @@ from features.store import write_table
 from features.timeline import write_timelines
 from features.vocabulary import number_items
 
-EVENTS_FILE, ITEMS_FILE = "events.parquet", "items.parquet"
-"""What a stage of kind `events` holds; the items only where the source describes them."""
+EVENTS_FILE, ITEMS_FILE, USERS_FILE = "events.parquet", "items.parquet", "users.parquet"
+"""What a stage of kind `events` holds; items and users only where the source describes them."""
 MAX_BEHAVIOURS = 255
 """Behaviour codes are one byte, and 0 is padding."""
 
@@ -94,7 +95,8 @@ def build_dataset(
         verify_files(events, parent)
         log, rows_read = read_log(events / EVENTS_FILE, config)
         say("encoding")
-        encoded = encode(log, read_items(events, parent, config, log["item_id"]), config)
+        items = read_items(events, parent, config, log["item_id"])
+        encoded = encode(log, items, config, events / USERS_FILE)
         say("writing")
         write(directory, encoded)
         say("proving that nothing leaks")
@@ -175,13 +177,16 @@ def behaviours(log: pl.DataFrame, config: FeatureConfig) -> tuple[str, ...]:
     return config.events or tuple(found)
 
 
-def encode(log: pl.DataFrame, source: ItemSource, config: FeatureConfig) -> Encoded:
-    """Split, number and encode a cleaned log."""
+def encode(log: pl.DataFrame, source: ItemSource, config: FeatureConfig, users: Path) -> Encoded:
+    """Split, number and encode a cleaned log. users: the table that a split may ask."""
     event_types = behaviours(log, config)
     target_events = config.target_events or event_types
     targets = np.isin(["", *event_types], target_events)  # by code
     sequences = group_by_user(log, event_types)
-    cuts, split = split_sequences(sequences, config.split, targets[sequences.events])
+    of_users = {}
+    if isinstance(config.split, HeldOutUsers) and config.split.user_columns:
+        of_users = columns_of_users(users, config.split.user_columns, sequences.users)
+    cuts, split = split_sequences(sequences, config.split, targets[sequences.events], of_users)
     sequences = sequences.truncate(cuts["test_end"])
     cuts = shift_cuts(cuts, sequences.offsets)
     is_training = between(cuts, "start", "train_end", len(sequences))

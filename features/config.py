@@ -84,8 +84,50 @@ class LastSession:
             raise ValueError(f"gap_minutes={self.gap_minutes} must be above 0")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldOutUsers:
+    """Some users are held out whole: the first part of their events is given, the rest tests.
+
+    For sequences that are complete things, such as playlists: training has seen nothing of them.
+    """
+
+    __pydantic_config__ = STRICT
+
+    name: Literal["held-out-users"] = "held-out-users"
+    validation: float = 0.1
+    """Share of the users (groups) that validate."""
+    test: float = 0.1
+    """Share of the users (groups) that test."""
+    given: float = 0.5
+    """Share of a held-out user's events that are history: at least one, and one is a target."""
+    group: str = ""
+    """Column of the table of users: users of one group are on one side, such as the snapshots of
+    one playlist. Empty: each user is a group of its own."""
+    order: Literal["random", "newest"] = "random"
+    """Which groups are held out: any, or the newest, of which the newest of all test."""
+    newest_by: str = ""
+    """Column of the table of users that says how new they are; empty: their first event."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.validation <= 0 or self.test <= 0 or self.validation + self.test >= 1:
+            raise ValueError(
+                f"validation={self.validation} and test={self.test} must be above 0 and "
+                "sum to less than 1: each part needs users"
+            )
+        if not 0 < self.given < 1:
+            raise ValueError(f"given={self.given} is not between 0 and 1")
+        if self.newest_by and self.order != "newest":
+            raise ValueError(f"newest_by={self.newest_by!r} is of order='newest' only")
+
+    @property
+    def user_columns(self) -> tuple[str, ...]:
+        """What it reads of the table of users."""
+        return tuple(name for name in (self.group, self.newest_by) if name)
+
+
 SplitConfig = Annotated[
-    GlobalTime | LastDays | LeaveOneOut | LastSession, Field(discriminator="name")
+    GlobalTime | LastDays | LeaveOneOut | LastSession | HeldOutUsers, Field(discriminator="name")
 ]
 Duplicates = Literal["keep", "exact", "consecutive", "first"]
 

@@ -15,6 +15,10 @@ Held-out blocks (`LeaveOneOut`: a block is one event; `LastSession`: one session
     Events after the test block are dropped from the dataset. A user needs two such blocks and at
     least one event before them; otherwise all their events are training and no case is made.
     So a user with fewer than three events is never tested.
+
+Held-out users (`HeldOutUsers`: `features.held_out`)
+    A user trains whole, validates or tests. The first share of a held-out user's events is history
+    (test_start is where it ends, train_end == start), the others are targets.
 """
 
 from collections.abc import Mapping
@@ -24,8 +28,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from features.config import GlobalTime, LastDays, LastSession, LeaveOneOut, SplitConfig
+from features.config import (
+    GlobalTime,
+    HeldOutUsers,
+    LastDays,
+    LastSession,
+    LeaveOneOut,
+    SplitConfig,
+)
 from features.errors import InputError
+from features.held_out import hold_out_users
 from features.layout import CUTS
 from features.sequences import Rows, Sequences, session_starts
 
@@ -38,17 +50,23 @@ Cuts = Mapping[str, Rows]
 
 
 def split_sequences(
-    sequences: Sequences, config: SplitConfig, is_target: NDArray[np.bool_]
+    sequences: Sequences,
+    config: SplitConfig,
+    is_target: NDArray[np.bool_],
+    of_users: Mapping[str, NDArray] | None = None,
 ) -> tuple[Cuts, dict[str, Any]]:
     """Cut points by name, (U,) each, and the split as `DatasetSchema.split` describes it.
 
-    is_target: (E,) whether the event's behaviour is one to predict. Raises InputError when a part
-    would be empty.
+    is_target: (E,) whether the event's behaviour is one to predict. of_users: columns of the table
+    of users that `HeldOutUsers` names, (U,). Raises InputError when a part would be empty.
     """
     instants = None
     if isinstance(config, GlobalTime | LastDays):
         instants = boundaries(sequences.timestamps, config)
-    cuts = cut_points(sequences, config, instants, is_target)
+    if isinstance(config, HeldOutUsers):
+        cuts = hold_out_users(sequences.offsets, sequences.timestamps, config, of_users or {})
+    else:
+        cuts = cut_points(sequences, config, instants, is_target)
     refuse_empty(count_events(cuts, is_target), len(sequences), len(cuts["start"]), config.name)
     return cuts, describe_split(config, instants)
 
@@ -77,6 +95,10 @@ def cut_points(
         case GlobalTime() | LastDays():
             assert instants is not None
             return split_at(sequences.offsets, sequences.timestamps, *instants)
+        case HeldOutUsers():
+            raise InputError(
+                "the held-out-users split looks at all users at once: it cuts no log in parts"
+            )
 
 
 def boundaries(timestamps: Rows, config: GlobalTime | LastDays) -> tuple[int, int]:

@@ -17,8 +17,21 @@ Curves = Mapping[str, Sequence[tuple[float, float]]]
 
 
 def read_curves(run: Path) -> Curves:
-    """The curves of a run directory; raises InputError where there are none."""
-    path = run / METRICS
+    """The curves of a run directory; raises InputError where there are none.
+
+    Of a run in several stages each stage's, which count their steps from 0: `<stage>: <name>`.
+    """
+    stages = [] if (run / METRICS).exists() else sorted(run.glob(f"*/{METRICS}"))
+    if not stages:
+        return _curves_of(run / METRICS, run)
+    return {
+        f"{path.parent.name}: {name}": points
+        for path in stages
+        for name, points in _curves_of(path, run).items()
+    }
+
+
+def _curves_of(path: Path, run: Path) -> Curves:
     try:
         lines = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
         curves: dict[str, list[tuple[float, float]]] = {}

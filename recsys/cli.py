@@ -18,6 +18,7 @@ from recsys.commands import (
     lives,
     online,
     planning,
+    playlists,
     releases,
     scoring,
     stages,
@@ -47,6 +48,7 @@ GROUPS = (
     lives,
     planning,
     tasks,
+    playlists,
 )
 for group in GROUPS:
     app.add_typer(group.app)

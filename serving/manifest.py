@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from serving.calibration import Calibration
+from serving.history_spec import HistoryNeighbourSpec
 from serving.policy_spec import PolicySpec
 
 FORMAT_VERSION = 1
@@ -78,7 +79,9 @@ class PopularitySpec(Strict):
     """(S, N + 1) float32, a row for each segment; read only where there are some."""
 
 
-SourceSpec = Annotated[ModelSpec | NeighbourSpec | PopularitySpec, Field(discriminator="kind")]
+SourceSpec = Annotated[
+    ModelSpec | NeighbourSpec | HistoryNeighbourSpec | PopularitySpec, Field(discriminator="kind")
+]
 
 
 class GraphSpec(Strict):
@@ -281,6 +284,8 @@ class Manifest(Strict):
                     names |= {*spec.graphs(), spec.vectors}
                 case NeighbourSpec():
                     names |= {spec.indptr, spec.indices, spec.scores}
+                case HistoryNeighbourSpec():
+                    names |= {spec.encoder, spec.vectors, spec.centre, spec.indptr, spec.items}
                 case PopularitySpec():
                     names |= {spec.scores, *([spec.segment_scores] if spec.segments else [])}
         return names

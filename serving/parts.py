@@ -15,7 +15,15 @@ from features.store import read_table, to_arrays, write_table
 from serving.bundle import Bundle
 from serving.catalogue import Catalogue
 from serving.errors import BundleError, RequestError
-from serving.manifest import Manifest, ModelSpec, NeighbourSpec, PopularitySpec, SourceSpec
+from serving.history_source import HistorySource
+from serving.manifest import (
+    HistoryNeighbourSpec,
+    Manifest,
+    ModelSpec,
+    NeighbourSpec,
+    PopularitySpec,
+    SourceSpec,
+)
 from serving.model_source import ModelSource
 from serving.new_items import ItemReader, ItemRows, NewItems
 from serving.popularity import PopularitySource
@@ -123,6 +131,8 @@ def load_source(
             return ModelSource.load(bundle, spec, item_table, batches=batches)
         case NeighbourSpec():
             return NeighbourSource.load(bundle, spec)
+        case HistoryNeighbourSpec():
+            return HistorySource.load(bundle, spec, item_table)
         case PopularitySpec():
             return PopularitySource.load(bundle, spec)
 

@@ -34,7 +34,9 @@ from recsys.export.segments import segment_scores
 from serving.bundle import FILE_NAME, Bundle, seal, write_bundle
 from serving.golden import answer_golden
 from serving.manifest import (
+    HistoryNeighbourSpec,
     Manifest,
+    ModelSpec,
     NeighbourSpec,
     PopularitySpec,
     SourceSpec,
@@ -44,6 +46,9 @@ from serving.recommender import Recommender
 
 if TYPE_CHECKING:
     from recsys.export.model import ExportedModel
+
+USES_RUN = (ModelSpec, HistoryNeighbourSpec)
+"""Sources made of a training run."""
 
 
 def export(
@@ -76,13 +81,15 @@ def export(
                 case "model" if run is not None:
                     model = _export_model(run, data, config, directory, reuse)
                     specs.append(model.spec)
+                case "history_knn" if run is not None:
+                    specs.append(_export_histories(run, data, config, directory))
                 case "item_knn":
                     specs.append(_export_neighbours(data, config, directory))
                 case "popularity":
                     specs.append(_export_popularity(data, config, directory))
         manifest = Manifest(
             dataset=data.manifest.sha256,
-            run=run_hash if model else "",
+            run=run_hash if any(isinstance(one, USES_RUN) for one in specs) else "",
             ranker_run=ranker_hash,
             num_items=data.schema.num_items,
             sources=tuple(specs),
@@ -136,6 +143,14 @@ def _export_model(
     from recsys.export.model import export_model  # noqa: PLC0415 (torch, only where it is needed)
 
     return export_model(run, data, config, directory, reuse)
+
+
+def _export_histories(
+    run: Path, data: Dataset, config: ExportConfig, directory: Path
+) -> SourceSpec:
+    from recsys.export.histories import export_histories  # noqa: PLC0415 (torch)
+
+    return export_histories(run, data, config, directory)
 
 
 def _interactions(data: Dataset) -> Interactions:

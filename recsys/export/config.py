@@ -10,7 +10,28 @@ from recsys.export.ranker_config import RankerConfig
 from recsys.export.segment_config import SegmentConfig
 from serving.policy_spec import PolicySpec
 
-SourceName = Literal["model", "item_knn", "popularity"]
+SourceName = Literal["model", "history_knn", "item_knn", "popularity"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryConfig:
+    """The training histories that a bundle answers from (history_knn)."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    neighbours: int = 50
+    """Histories that vote."""
+    temperature: float = 0.1
+    """Of their votes: a cosine lower by this much weighs e times less."""
+    most: int = 0
+    """Histories kept, the newest ones; 0 keeps all."""
+
+    def __post_init__(self) -> None:
+        if self.neighbours < 1 or self.temperature <= 0 or self.most < 0:
+            raise ValueError(
+                f"neighbours={self.neighbours} must be at least 1, temperature={self.temperature} "
+                f"above 0, most={self.most} not below 0"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +41,10 @@ class ExportConfig:
     __pydantic_config__ = ConfigDict(extra="forbid")
 
     sources: tuple[SourceName, ...] = ("model", "item_knn", "popularity")
-    """In order of priority. `model` is left out when there is no training run."""
+    """In order of priority. `model` and `history_knn`, the items of the training histories that
+    the model finds most like the request's, are left out when there is no training run."""
+    histories: HistoryConfig = field(default_factory=HistoryConfig)
+    """Of history_knn."""
     candidates: int = 200
     """Items each source proposes to the ranker."""
     ranker: Literal["none", "lightgbm", "neural", "stacked"] = "none"

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from features.encode import Histories, encode_histories
+from recsys.export.recurrent import TRANSLATIONS
 from recsys.models.interface import HistoryBatch, Retriever
 from serving.errors import BundleError
 from serving.graphs import open_graph
@@ -78,6 +79,7 @@ def write_graph(
             opset_version=OPSET,
             dynamo=True,
             verbose=False,
+            custom_translation_table=dict(TRANSLATIONS),
         )
     assert program is not None
     graph = program.model_proto

@@ -13,6 +13,8 @@ from recsys.models.interest_fields import InterestConfig
 from recsys.models.life_events import LifeEvents, LifeEventsConfig
 from recsys.models.m2trec import M2TRec, M2TRecConfig
 from recsys.models.multi_task import MultiTask, MultiTaskConfig
+from recsys.models.playlist_bow import PlaylistBow, PlaylistBowConfig
+from recsys.models.playlist_seq2seq import PlaylistSeq2Seq, PlaylistSeq2SeqConfig
 from recsys.models.recformer import Recformer, RecformerConfig
 from recsys.models.sasrec import SASRec, SASRecConfig
 
@@ -31,6 +33,8 @@ MODELS: dict[str, ModelEntry] = {
     "life_events": ModelEntry(LifeEventsConfig, LifeEvents, "outcome"),
     "recformer": ModelEntry(RecformerConfig, Recformer, "retriever"),
     "m2trec": ModelEntry(M2TRecConfig, M2TRec, "retriever"),
+    "playlist_seq2seq": ModelEntry(PlaylistSeq2SeqConfig, PlaylistSeq2Seq, "retriever"),
+    "playlist_bow": ModelEntry(PlaylistBowConfig, PlaylistBow, "retriever"),
     "sasrec": ModelEntry(SASRecConfig, SASRec, "retriever"),
     "dare": ModelEntry(DAREConfig, DARE, "ranker"),
     "twin": ModelEntry(InterestConfig, TWIN, "ranker"),

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 
 from recsys.training.life_config import LifeTraining
+from recsys.training.playlist_config import PlaylistTraining
 from recsys.training.task_config import TaskConfig, check_tasks
 from recsys.training.text_config import TextConfig, TwoStageConfig
 
@@ -200,6 +201,8 @@ class TrainConfig:
     published model (*.safetensors, tokenizer.json); empty draws them."""
     recformer: TextConfig = field(default_factory=TwoStageConfig)
     """Read by Recformer only."""
+    playlist: PlaylistTraining = field(default_factory=PlaylistTraining)
+    """Read by playlist_seq2seq and playlist_bow only."""
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
     seed: int = 0

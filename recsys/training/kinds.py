@@ -17,6 +17,7 @@ from recsys.models.interface import Column
 from recsys.models.tasks import TaskSpec
 from recsys.training.config import TrainConfig
 from recsys.training.outcomes import OutcomeTask, lives_facts
+from recsys.training.playlist_stages import bow_stages, seq2seq_stages
 from recsys.training.ranking import RankingTask
 from recsys.training.retrieval import RetrievalTask
 from recsys.training.task import Stage, Task
@@ -57,7 +58,11 @@ def training_facts(config: TrainConfig) -> dict[str, Any]:
 
 
 StagesOf = Callable[[Fabric, nn.Module, TrainConfig, Any], Sequence[Stage]]
-OWN_STAGES: dict[str, StagesOf] = {"recformer": recformer_stages}
+OWN_STAGES: dict[str, StagesOf] = {
+    "recformer": recformer_stages,
+    "playlist_seq2seq": seq2seq_stages,
+    "playlist_bow": bow_stages,
+}
 """Models that are trained in another way than others of their kind."""
 
 KINDS: dict[str, Kind] = {

@@ -1,0 +1,1 @@
+"""Playlists looked into: probes of their vectors, a map to explore, the nearest of one."""
