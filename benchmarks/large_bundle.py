@@ -18,13 +18,16 @@ import torch
 from numpy.typing import NDArray
 
 from features.asof import feature_names, write_timelines
+from features.encode import Histories
 from features.layout import CATALOGUE, ITEMS, DatasetSchema, ItemColumn, vocabulary_file
 from features.store import write_table
+from recsys.export.index import tune_refine
 from recsys.export.onnx import export_encoder
 from recsys.export.trees import to_onnx
 from recsys.models.sasrec import SASRec, SASRecConfig
 from serving.bundle import Bundle, seal, write_bundle
 from serving.manifest import Manifest, ModelSpec, PopularitySpec, TreeRankerSpec
+from serving.model_source import ModelSource
 from serving.parts import Parts
 from serving.recommender import Recommender
 
@@ -125,8 +128,14 @@ def write(out: Path, num_items: int, kind: str, *, ranker: bool = True) -> None:
             (directory / "ranker.onnx").write_bytes(trees(len(names), rng))
             spec = TreeRankerSpec(graph="ranker.onnx", features=names)
             manifest = manifest.model_copy(update={"ranker": spec})
-        Recommender(Parts.load(Bundle(directory, manifest, "")))
-        seal(directory, manifest)
+        recommender = Recommender(Parts.load(Bundle(directory, manifest, "")))
+        source = recommender.pipeline.sources[0]
+        assert isinstance(source, ModelSource)
+        histories = Histories.of(rng.integers(1, num_items + 1, (100, MAX_LEN)).tolist())
+        refine = tune_refine(source, vectors, histories, CANDIDATES)
+        print(f"{num_items:,} {kind} items: refine {refine}")
+        tuned = specs[0].model_copy(update={"refine": refine})
+        seal(directory, manifest.model_copy(update={"sources": (tuned, specs[1])}))
 
 
 def trees(num_features: int, rng: np.random.Generator) -> bytes:

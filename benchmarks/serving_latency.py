@@ -1,23 +1,28 @@
 """`recommend` in two stages beside its bare kernels and beside plain PyTorch + faiss + LightGBM.
 
     python benchmarks/large_bundle.py work/1m --items 1000000
-    python benchmarks/serving_latency.py work/1m [--requests 400] [--peer]
+    OMP_NUM_THREADS=1 python benchmarks/serving_latency.py work/1m [--requests 400] [--peer]
+    OMP_NUM_THREADS=1 python benchmarks/serving_latency.py work/1m --processes 2
 
 One thread, one process, histories of 50, 500 candidates ranked on 28 features, k = 10. In every
 round, each over the history of another round: (a) `recommend`; (b) the kernels alone, with inputs
 in arrays: onnxruntime on the history, faiss for as many items as (a) asks, a gather of 28 numbers
 for each candidate, onnxruntime on the 500 rows, the ten best. --peer: (c) the same stages written
 plainly: torch, faiss flat (what one takes first), numpy gathers, trees by the same graph,
-torch.topk. Given: thread time and wall clock, medians and 99th percentiles.
+torch.topk. Given: thread time and wall clock, medians and 99th percentiles. `at` is a day after the
+log ends, as for a service. --processes: only requests a second of one process, and of several, each
+on a processor of its own.
 """
 
 import argparse
+import multiprocessing
 import os
 import platform
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import faiss
 import numpy as np
@@ -31,6 +36,7 @@ from serving.recommender import Recommender
 from serving.topk import top_k
 
 K, LENGTH, FEATURES, WARM_UP = 10, 50, 28, 30
+DAY = 86_400_000_000
 
 
 def timed(call: Callable[[], object]) -> tuple[float, float]:
@@ -108,6 +114,7 @@ def measure(bundle: Path, requests: int, *, peer: bool) -> dict[str, NDArray[np.
     recommender = Recommender.load(bundle)
     kernels = Kernels(recommender)
     plain = Plain(kernels) if peer else None
+    at = recommender.schema.cutoff + DAY
     rng = np.random.default_rng(1)
     histories = rng.integers(1, recommender.num_items + 1, (requests + WARM_UP + 2, LENGTH))
     times: dict[str, list[tuple[float, float]]] = {"recommend": [], "bare kernels": []}
@@ -117,7 +124,7 @@ def measure(bundle: Path, requests: int, *, peer: bool) -> dict[str, NDArray[np.
         raw = [recommender.reader.raw_ids[item] for item in histories[number].tolist()]
         encoded = kernels.inputs(histories[number + 1])
         found = {
-            "recommend": timed(lambda raw=raw: recommender.recommend(raw, k=K)),
+            "recommend": timed(lambda raw=raw: recommender.recommend(raw, k=K, at=at)),
             "bare kernels": timed(lambda encoded=encoded: kernels.run(encoded, LENGTH)),
         }
         if plain:
@@ -150,7 +157,9 @@ def stages(bundle: Path, requests: int) -> str:
             recommender.reader.raw_ids[i]
             for i in rng.integers(1, recommender.num_items, LENGTH).tolist()
         ]
-        request = note("read", lambda raw=raw: recommender.reader.read(raw, None))
+        request = note(
+            "read", lambda raw=raw: recommender.reader.read(raw, recommender.schema.cutoff + DAY)
+        )
         block = Block.of(request.histories, request.at, recommender.num_items)  # pyright: ignore
         query = note("encode", lambda b=block: source.encode(b.histories))
         note(
@@ -179,12 +188,53 @@ def table(times: dict[str, NDArray[np.float64]]) -> str:
     return "\n".join(lines)
 
 
+def _work(bundle: Path, processor: int, seconds: float, begin: Any, counts: Any) -> None:
+    os.sched_setaffinity(0, {processor})
+    recommender = Recommender.load(bundle)
+    at, rng = recommender.schema.cutoff + DAY, np.random.default_rng(processor)
+    raw_ids = recommender.reader.raw_ids
+    rows = rng.integers(1, recommender.num_items + 1, (2_000, LENGTH)).tolist()
+    histories = [[raw_ids[item] for item in row] for row in rows]
+    for history in histories[:WARM_UP]:
+        recommender.recommend(history, k=K, at=at)
+    begin.wait()
+    end, done = time.monotonic() + seconds, 0
+    while time.monotonic() < end:
+        recommender.recommend(histories[done % len(histories)], k=K, at=at)
+        done += 1
+    counts.put(done / seconds)
+
+
+def rate(bundle: Path, processes: int, seconds: float = 8.0) -> float:
+    """Requests a second of so many processes together."""
+    context = multiprocessing.get_context("spawn")
+    begin, counts = context.Barrier(processes), context.Queue()
+    workers = [
+        context.Process(target=_work, args=(bundle, number, seconds, begin, counts))
+        for number in range(processes)
+    ]
+    for worker in workers:
+        worker.start()
+    total = sum(counts.get() for _ in workers)
+    for worker in workers:
+        worker.join()
+    return total
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--requests", type=int, default=400)
     parser.add_argument("--peer", action="store_true")
+    parser.add_argument("--processes", type=int, default=0)
     options = parser.parse_args()
+    if options.processes:
+        one, several = rate(options.bundle, 1), rate(options.bundle, options.processes)
+        print(
+            f"{one:.0f} requests/s by one process, {several:.0f} by {options.processes}: ", end=""
+        )
+        print(f"x{several / one:.2f}, load {os.getloadavg()[0]:.1f}")
+        return
     times = measure(options.bundle, options.requests, peer=options.peer)
     print(f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} CPUs, {platform.machine()}, ", end="")
     print(f"load {os.getloadavg()[0]:.1f}, {options.requests} requests\n")

@@ -14,7 +14,7 @@ Shapes: B questions, C candidates each, H events of all B histories together.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,11 +22,15 @@ from numpy.typing import NDArray
 from features.asof_behaviours import behaviour_features
 from features.asof_covisits import COVISIT_FEATURES
 from features.asof_more import MORE, more_column_features
+from features.asof_sources import source_features
 from features.encode import Histories
 from features.errors import InputError
 from features.layout import DatasetSchema, ItemColumn
 from features.question import HALF_LIFE, Feature, Floats, Ints, Question, value_share
 from features.timeline import DAY, ItemTimeline, write_timelines
+
+if TYPE_CHECKING:
+    from features.prepared import PreparedDay
 
 __all__ = [
     "FEATURES",
@@ -70,11 +74,11 @@ def _days_since(question: Question, times: Floats) -> Floats:
 
 
 def _since_last_event(q: Question) -> Floats:
-    return _days_since(q, q.event_time(q.ends_B - 1))[:, None]
+    return _days_since(q, q.last_time_B)[:, None]
 
 
 def _mean_gap(q: Question) -> Floats:
-    span = q.event_time(q.ends_B - 1) - q.event_time(q.starts_B)
+    span = q.last_time_B - q.event_time(q.starts_B)
     return np.where(q.lengths_B > 1, span / np.maximum(q.lengths_B - 1, 1) / DAY, np.nan)[:, None]
 
 
@@ -103,17 +107,40 @@ FEATURES: tuple[Feature, ...] = (
     ),
     Feature("user_days_since_event", "days since the last event", _since_last_event),
     Feature("user_mean_gap", "mean days between events; nan below two", _mean_gap),
-    Feature("item_events", "ln(1 + events before the day)", lambda q: np.log1p(q.totals[0])),
-    Feature("item_events_7d", "ln(1 + events in 7 days)", lambda q: np.log1p(_window(q, 1))),
-    Feature("item_events_30d", "ln(1 + events in 30 days)", lambda q: np.log1p(_window(q, 2))),
-    Feature("item_share_30d", "share of all events in 30 days", _share_30d),
+    Feature(
+        "item_events",
+        "ln(1 + events before the day)",
+        lambda q: np.log1p(q.totals[0]),
+        of_item=True,
+    ),
+    Feature(
+        "item_events_7d",
+        "ln(1 + events in 7 days)",
+        lambda q: np.log1p(_window(q, 1)),
+        of_item=True,
+    ),
+    Feature(
+        "item_events_30d",
+        "ln(1 + events in 30 days)",
+        lambda q: np.log1p(_window(q, 2)),
+        of_item=True,
+    ),
+    Feature("item_share_30d", "share of all events in 30 days", _share_30d, of_item=True),
     Feature(
         "item_trend",
         "ln of the 7-day rate over the 30-day rate, one event added to each week",
         lambda q: np.log((_window(q, 1) + 1) / (_window(q, 2) * (7 / 30) + 1)),
+        of_item=True,
     ),
-    Feature("item_age", "days since the item's first day with events", _since_first_day),
-    Feature("item_days_since_event", "days since its last day with events", _since_last_day),
+    Feature(
+        "item_age", "days since the item's first day with events", _since_first_day, of_item=True
+    ),
+    Feature(
+        "item_days_since_event",
+        "days since its last day with events",
+        _since_last_day,
+        of_item=True,
+    ),
     Feature("times_seen", "events on the candidate in the history", lambda q: q.seen[0]),
     Feature("days_since_seen", "days since the last of them", lambda q: _days_since(q, q.seen[1])),
     Feature(
@@ -178,28 +205,6 @@ def column_features(column: ItemColumn) -> tuple[Feature, ...]:
             return ()
 
 
-def _margin(q: Question, source: str) -> Floats:
-    scores = q.source_scores[source]
-    return scores - np.fmax.reduce(scores, axis=1, keepdims=True)
-
-
-def _rank(q: Question, source: str) -> Floats:
-    scores = q.source_scores[source]
-    order = np.argsort(-scores, axis=1, kind="stable")  # nan last; equal scores: column order
-    ranks = np.empty(scores.shape)
-    np.put_along_axis(ranks, order, np.arange(1.0, scores.shape[1] + 1)[None, :], axis=1)
-    return np.where(np.isnan(scores), np.nan, ranks)
-
-
-def source_features(source: str) -> tuple[Feature, ...]:
-    """The features of one candidate source; nan where it did not propose the candidate."""
-    return (
-        Feature(f"{source}_score", "its score", lambda q: q.source_scores[source]),
-        Feature(f"{source}_margin", "its score less its best", partial(_margin, source=source)),
-        Feature(f"{source}_rank", "1 = its best candidate", partial(_rank, source=source)),
-    )
-
-
 @lru_cache(maxsize=64)
 def specifications(
     columns: tuple[ItemColumn, ...],
@@ -253,29 +258,43 @@ def ranking_features(  # noqa: PLR0913 - a question has seven parts
     *,
     wanted: Wanted = "basic",
     facts: Facts = NO_FACTS,
+    prepared: "PreparedDay | None" = None,
 ) -> NDArray[np.float32]:
     """(B, C, F) float32 in the order of `feature_names` of the same columns, sources and facts.
 
     at: (B,) int64 microseconds. candidates: (B, C) dense ids; those of 0 (padding) get nan only.
     source_scores: (B, C) each, nan where the source did not propose the candidate.
     timeline: what is known of items; `timeline.delayed` knows of it later.
-    item_table: as `Dataset.item_table`. Only the wanted features are computed.
+    item_table: as `Dataset.item_table`. Only the wanted features are computed. prepared: looked up
+    instead of computed, where all questions are of its day.
     """
     features = specifications(tuple(columns), tuple(source_scores), wanted, facts)
-    columns_FBC = np.empty((len(features), *candidates.shape), np.float32)
-    names = {feature.name for feature in features}
-    counted = (
-        c for c in columns if c.kind not in ("text", "sentence") or f"{c.name}_overlap" in names
-    )
-    widest = max((column.size for column in counted), default=0)
-    step = max(MAX_CELLS // max(widest, *candidates.shape[1:], 1), 1)
+    rows_BCF = np.empty((*candidates.shape, len(features)), np.float32)
+    step = 1 if len(candidates) == 1 else _questions_at_once(features, columns, candidates)
     for start in range(0, len(candidates), step):
         block = slice(start, start + step)
         scores = {name: values[block] for name, values in source_scores.items()}
         question = Question(
             histories.take(block), at[block], candidates[block], scores, timeline, item_table
         )
+        ready = prepared is not None and (question.day == prepared.day).all()
+        if prepared is not None and ready:
+            places = [f for f, feature in enumerate(features) if feature.of_item]
+            rows_BCF[block, :, places] = prepared.of(candidates[block])
         for f, feature in enumerate(features):
-            columns_FBC[f, block] = feature.compute(question)
-    columns_FBC[:, candidates == 0] = np.nan
-    return np.ascontiguousarray(np.moveaxis(columns_FBC, 0, 2))
+            if not (ready and feature.of_item):
+                rows_BCF[block, :, f] = feature.compute(question)
+    if not candidates.all():
+        rows_BCF[candidates == 0] = np.nan
+    return rows_BCF
+
+
+def _questions_at_once(
+    features: Sequence[Feature], columns: Sequence[ItemColumn], candidates: Ints
+) -> int:
+    names = {feature.name for feature in features}
+    counted = (
+        c for c in columns if c.kind not in ("text", "sentence") or f"{c.name}_overlap" in names
+    )
+    widest = max((column.size for column in counted), default=0)
+    return max(MAX_CELLS // max(widest, *candidates.shape[1:], 1), 1)

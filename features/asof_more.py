@@ -106,8 +106,8 @@ MORE: tuple[Feature, ...] = (
     Feature("at_hour", "hour of the day, UTC", _hour),
     Feature("at_weekday", "0 = Monday, UTC", _weekday),
     Feature("item_weekday_share", "share of 4 weeks' events on this weekday", _weekday_share),
-    Feature("item_rate", "share of all events in 30 days, smoothed", _smoothed_rate),
-    Feature("item_events_1d", "ln(1 + events on the last known day)", _yesterday),
+    Feature("item_rate", "share of all events in 30 days, smoothed", _smoothed_rate, of_item=True),
+    Feature("item_events_1d", "ln(1 + events on the last known day)", _yesterday, of_item=True),
 )
 """Features of every data set."""
 

@@ -35,6 +35,8 @@ class Feature:
     name: str
     meaning: str
     compute: Compute
+    of_item: bool = False
+    """Follows from the candidate and the day alone: can be computed before anybody asks."""
 
 
 class Question:
@@ -54,7 +56,7 @@ class Question:
         self.source_scores = source_scores
         self.timeline = timeline
         self.item_table = item_table
-        self._attributes: dict[str, tuple[NDArray, NDArray, NDArray, NDArray]] = {}
+        self._attributes: dict[str, Attribute] = {}
         self.lengths_B = histories.lengths
         self.owner_H = np.repeat(np.arange(len(histories)), self.lengths_B)
         self.ends_B = np.cumsum(self.lengths_B)
@@ -66,16 +68,11 @@ class Question:
         self.timestamps_H = np.asarray(histories.timestamps[rows_H], np.int64)
         self.events_H = np.asarray(histories.events[rows_H])
 
-    def attribute(self, column: ItemColumn) -> tuple[NDArray, NDArray, NDArray, NDArray]:
-        """Values of the history, (H, W), which are known, and both of the candidates, (B, C, W).
-
-        Looked up once: several features want each column.
-        """
+    def attribute(self, column: ItemColumn) -> "Attribute":
+        """Values of a column. Looked up once: several features want each."""
         if (found := self._attributes.get(column.name)) is None:
-            table = self.item_table[column.name].reshape(-1, column.width)
-            of_history, of_candidates = table[self.items_H], table[self.candidates_BC]
-            found = of_history, of_history > 1, of_candidates, of_candidates > 1
-            self._attributes[column.name] = found
+            table = self.item_table[column.name]
+            found = self._attributes[column.name] = Attribute.of(self, table, column)
         return found
 
     def event_time(self, rows_B: Ints) -> Floats:
@@ -84,6 +81,11 @@ class Question:
             return np.full(rows_B.shape, np.nan)
         times = self.timestamps_H[np.minimum(np.maximum(rows_B, 0), len(self.timestamps_H) - 1)]
         return np.where((self.lengths_B > 0) & (times != 0), times, np.nan)
+
+    @cached_property
+    def last_time_B(self) -> Floats:  # noqa: N802 - a shape suffix
+        """Microseconds of the last event, nan where there is none or it is undated."""
+        return self.event_time(self.ends_B - 1)
 
     @cached_property
     def weights(self) -> Floats:
@@ -151,12 +153,52 @@ class Question:
         keys_H, order_H = self.sorted_keys
         wanted_BC = self.candidates_BC + np.arange(len(self.at_B))[:, None] * self.key_width
         left_BC = np.searchsorted(keys_H, wanted_BC)
-        times_BC = np.searchsorted(keys_H, wanted_BC, side="right") - left_BC
-        last_BC = np.full(times_BC.shape, np.nan)
-        found = times_BC > 0
-        last_BC[found] = self.timestamps_H[order_H[(left_BC + times_BC)[found] - 1]]
+        times_BC, last_BC = np.zeros(left_BC.shape, np.int64), np.full(left_BC.shape, np.nan)
+        if not len(keys_H):
+            return times_BC, last_BC
+        found = keys_H[np.minimum(left_BC, len(keys_H) - 1)] == wanted_BC
+        if not found.any():  # as where the seen are left out
+            return times_BC, last_BC
+        right = np.searchsorted(keys_H, wanted_BC[found], side="right")
+        times_BC[found] = right - left_BC[found]
+        last_BC[found] = self.timestamps_H[order_H[right - 1]]
         last_BC[last_BC == 0] = np.nan
         return times_BC, last_BC
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """The values of a column that a question meets, W of them an item."""
+
+    valued: NDArray[np.bool_]
+    """(H,) whether the event has a value that the vocabulary knows."""
+    events: NDArray[np.int64]
+    """Event of each known value of the history."""
+    cells: NDArray[np.int64]
+    """Those values, B times the column's size told apart."""
+    wanted: NDArray[np.int64]
+    """(W, B, C) those of the candidates, known or not."""
+    num_known: NDArray
+    """(B, C) known values of each candidate."""
+    num_cells: int
+
+    @classmethod
+    def of(cls, question: Question, table: NDArray, column: ItemColumn) -> "Attribute":
+        """Look the values up: those above 1 are known."""
+        num_questions, size, width = len(question.at_B), column.size, column.width
+        values_HW = table.reshape(-1, width)[question.items_H]
+        known_HW = values_HW > 1
+        cells_HW = values_HW.astype(np.int64)
+        places_WBC = question.candidates_BC * width + np.arange(width)[:, None, None]
+        cells_WBC = table.reshape(-1).take(places_WBC).astype(np.int64)
+        num_known_BC = (cells_WBC > 1).sum(0) if width > 1 else cells_WBC[0] > 1
+        if num_questions > 1:
+            cells_HW += question.owner_H[:, None] * size
+            cells_WBC += (np.arange(num_questions) * size)[:, None]
+        valued_H = known_HW[:, 0] if width == 1 else np.logical_or.reduce(known_HW, axis=1)
+        events = np.flatnonzero(known_HW) // width
+        cells = cells_HW[known_HW]
+        return cls(valued_H, events, cells, cells_WBC, num_known_BC, num_questions * size)
 
 
 def value_share(q: Question, column: ItemColumn, weights_H: Floats) -> Floats:
@@ -164,13 +206,10 @@ def value_share(q: Question, column: ItemColumn, weights_H: Floats) -> Floats:
 
     (B, C). Only events of known value count, and nan means that there are none.
     """
-    values_HW, known_HW, values_BCW, known_BCW = q.attribute(column)
-    num_questions = len(q.at_B)
-    cells = (q.owner_H[:, None] * column.size + values_HW)[known_HW]
-    weights = np.broadcast_to(weights_H[:, None], values_HW.shape)[known_HW]
-    counts = np.bincount(cells, weights, minlength=num_questions * column.size)
-    totals_B = np.bincount(q.owner_H, weights_H * known_HW.any(1), minlength=num_questions)
-    firsts_B11 = (np.arange(num_questions) * column.size)[:, None, None]
-    summed_BC = (counts[firsts_B11 + values_BCW] * known_BCW).sum(2)
+    found = q.attribute(column)
+    counts = np.bincount(found.cells, weights_H[found.events], minlength=found.num_cells)
+    totals_B = np.bincount(q.owner_H, weights_H * found.valued, minlength=len(q.at_B))
+    summed_WBC = counts.take(found.wanted)  # unknown values count 0
+    summed_BC = summed_WBC[0] if len(summed_WBC) == 1 else summed_WBC.sum(0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return summed_BC / (known_BCW.sum(2) * totals_B[:, None])
+        return summed_BC / (found.num_known * totals_B[:, None])

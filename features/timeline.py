@@ -188,8 +188,15 @@ class ItemTimeline:
         empty. (Of the log's end itself a question before it must not know.)
         """
         asked = day_of(at) - self.delay
+        if NEVER < self.last_day < asked.min(initial=self.last_day + 1):
+            return np.full(asked.shape, self.last_day + 1)  # as for all that a service is asked
         last = self.day_at(self.rows_before(np.zeros_like(asked), asked))
         return np.where(last == NEVER, asked, last + 1)
+
+    @property
+    def last_day(self) -> int:
+        """The last day with events of any item; `NEVER` without one."""
+        return int(self.key[self.starts[1] - 1] & 0xFFFFFFFF) - 2**31
 
     def rows_before(self, items: Ints, days: Ints) -> NDArray[np.int64]:
         """The row of the last day before `days` with events of `items`, for `total` and `day_at`.

@@ -1,5 +1,6 @@
 """Answers in the caller's terms: raw ids, titles, where each item came from."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -24,6 +25,9 @@ class Recommendation(NamedTuple):
     """What the catalogue declares of the item."""
     propensity: float = 1.0
     """Probability with which an exploring policy put it at its place, given those above it."""
+    marginal: float | None = 1.0
+    """The same before anything was drawn, which off-policy estimates divide by; None where it is
+    not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +67,20 @@ class AnswerWriter:
             if item:
                 raw, title, row = show(item)
                 answer.append(Recommendation(raw, score, names[source], title, row))
-        if ranked.propensities is not None:
-            chances = ranked.propensities[0][items > 0].tolist()
+        if ranked.propensities is not None and ranked.marginals is not None:
+            real = items > 0
+            chances = ranked.propensities[0][real].tolist()
+            before = ranked.marginals[0][real].tolist()
             answer = [
-                one._replace(propensity=chance) for one, chance in zip(answer, chances, strict=True)
+                one._replace(propensity=chance, marginal=None if math.isnan(marginal) else marginal)
+                for one, chance, marginal in zip(answer, chances, before, strict=True)
             ]
         return answer
 
     def frame(self, users: pl.Series, ranked: Ranked) -> pl.DataFrame:
-        """Rows `user_id, rank, item_id, score, source`, and `propensity` where it was explored."""
+        """Rows `user_id, rank, item_id, score, source`, and where it was explored `propensity` and
+        `marginal`, nan where not known.
+        """
         rows, columns = np.nonzero(ranked.items)
         raw_ids = self._catalogue.raw_series
         names = pl.Series(self._names, dtype=pl.String)
@@ -86,6 +95,8 @@ class AnswerWriter:
         )
         if ranked.propensities is None:
             return frame
+        assert ranked.marginals is not None
         return frame.with_columns(
-            propensity=pl.Series(ranked.propensities[rows, columns], dtype=pl.Float32)
+            propensity=pl.Series(ranked.propensities[rows, columns], dtype=pl.Float32),
+            marginal=pl.Series(ranked.marginals[rows, columns], dtype=pl.Float32),
         )

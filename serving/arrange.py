@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.block import Block
+from serving.quotas import Limit, Tally, permitted
 from serving.ranked import Ranked
 from serving.similarity import Similarity
 from serving.topk import NOTHING, Floats, Ints
@@ -39,6 +40,19 @@ class Explorer(Protocol):
         """Chosen place of the window for each row and its probability."""
         ...
 
+    @property
+    def simulations(self) -> int:
+        """Lists drawn besides, to tell the chances before drawing."""
+        ...
+
+    def simulated(self, seeds_B: NDArray[np.uint64], places: int) -> NDArray[np.float64]:
+        """Random numbers of each row, list drawn besides, and place."""
+        ...
+
+    def chance_of(self, gain_BN: Floats, which_B: Ints) -> NDArray[np.float64]:
+        """Probability that `pick` chooses a place of the window."""
+        ...
+
 
 @dataclass(frozen=True)
 class Fresh:
@@ -56,49 +70,6 @@ class Fresh:
         age_BN = np.maximum(at_B[:, None] - times_BN, 0) / DAY
         bonus_BN = self.weight * np.exp2(-age_BN / self.half_life)
         return np.where(times_BN > 0, bonus_BN, 0).astype(np.float32)
-
-
-@dataclass(frozen=True)
-class Limit:
-    """A quota. values: (V, W) value ids that count, 0 for others; num_values bounds them."""
-
-    values: Ints
-    num_values: int
-    at_most: int | None
-    at_least: int
-    within: int
-
-
-class _Tally:
-    """How a quota stands while lists are being filled."""
-
-    def __init__(self, limit: Limit, items_BN: Ints) -> None:
-        self.limit = limit
-        self.values_BNW = limit.values[items_BN]
-        self.member_BN: Bools = np.any(self.values_BNW > 0, axis=2)
-        self.counts_BS = np.zeros((len(items_BN), limit.num_values), np.int64)
-        self.placed_B = np.zeros(len(items_BN), np.int64)
-
-    def room(self, place: int) -> Bools | None:
-        """Items that `at_most` permits at this place; None permits all."""
-        limit = self.limit
-        if limit.at_most is None or place >= limit.within:
-            return None
-        rows = np.arange(len(self.values_BNW))[:, None, None]
-        full_BNW = self.counts_BS[rows, self.values_BNW] >= limit.at_most
-        return np.logical_not((full_BNW & (self.values_BNW > 0)).any(axis=2))
-
-    def missing(self, place: int) -> Ints:
-        """Places that `at_least` still needs."""
-        if place >= self.limit.within:
-            return np.zeros(len(self.placed_B), np.int64)
-        return np.maximum(self.limit.at_least - self.placed_B, 0)
-
-    def take(self, picks_B: Ints) -> None:
-        rows = np.arange(len(picks_B))
-        values_BW = self.values_BNW[rows, picks_B]
-        np.add.at(self.counts_BS, (rows[:, None], values_BW), 1)
-        self.placed_B += self.member_BN[rows, picks_B]
 
 
 class _Spread:
@@ -166,7 +137,12 @@ class Arrangement:
         places = min(k, items_BN.shape[1])
         if not places:
             return ranked.cut(k)
-        picks_BT, chosen_BT, propensity_BT = self._fill(ranked, items_BN, block, places)
+        base_BN = self._relevance(ranked, items_BN, block)
+        seeds_B, explorer = block.context.seeds, self.exploration
+        draws = None
+        if explorer is not None and seeds_B is not None:
+            draws = explorer.draws(seeds_B, places)
+        picks_BT, chosen_BT, propensity_BT = self._fill(base_BN, items_BN, places, draws)
         order_BK = np.arange(ranked.items.shape[1])[None].repeat(len(items_BN), axis=0)
         order_BK[:, :places] = picks_BT
         whole_B = chosen_BT.all(axis=1) & (places == items_BN.shape[1])
@@ -179,38 +155,75 @@ class Arrangement:
         cut = Ranked(*lists, degraded=ranked.degraded).cut(k)
         if propensity_BT is None:
             return cut
-        propensity_BK = np.ones(cut.items.shape, np.float32)
-        propensity_BK[:, :places] = propensity_BT
-        propensity_BK[cut.items == 0] = np.nan
-        return replace(cut, propensities=propensity_BK)
+        assert seeds_B is not None
+        marginal_BT = self._marginals(base_BN, items_BN, picks_BT, propensity_BT, seeds_B)
+        told = []
+        for chance_BT in (propensity_BT, marginal_BT):
+            chance_BK = np.ones(cut.items.shape, np.float32)
+            chance_BK[:, :places] = chance_BT
+            chance_BK[cut.items == 0] = np.nan
+            told.append(chance_BK)
+        return replace(cut, propensities=told[0], marginals=told[1])
+
+    def _marginals(
+        self,
+        base_BN: Floats,
+        items_BN: Ints,
+        picks_BT: Ints,
+        propensity_BT: NDArray[np.float64],
+        seeds_B: NDArray[np.uint64],
+    ) -> NDArray[np.float64]:
+        """(B, T) chance, before drawing, of what was picked: the mean over lists drawn besides of
+        the chance given what stands above it there.
+        """
+        explorer = self.exploration
+        if explorer is None or not explorer.simulations:
+            marginal_BT = np.full(picks_BT.shape, np.nan)
+            marginal_BT[:, 0] = propensity_BT[:, 0]
+            return marginal_BT
+        count, places = explorer.simulations, picks_BT.shape[1]
+        sums_BT = propensity_BT.copy()
+        for row, draws in enumerate(explorer.simulated(seeds_B, places)):
+            same = np.full(count, row)
+            followed = picks_BT[same]
+            _, _, chance_RT = self._fill(base_BN[same], items_BN[same], places, draws, followed)
+            assert chance_RT is not None
+            sums_BT[row] += chance_RT.sum(axis=0)
+        marginal_BT = sums_BT / (count + 1)
+        marginal_BT[:, 0] = propensity_BT[:, 0]
+        return marginal_BT
 
     def _fill(
-        self, ranked: Ranked, items_BN: Ints, block: Block, places: int
+        self,
+        base_BN: Floats,
+        items_BN: Ints,
+        places: int,
+        draws: NDArray[np.float64] | None,
+        followed: Ints | None = None,
     ) -> tuple[Ints, Bools, NDArray[np.float64] | None]:
         """(B, T) place in the window that each place takes, whether it takes any, and with what
-        probability (None without exploration).
+        probability (None without draws). followed: (B, T) tell the probability of these instead.
         """
-        base_BN = self._relevance(ranked, items_BN, block)
         spread = self.diversity and _Spread(
             self.diversity.kind, self.diversity.similarity, items_BN
         )
-        tallies = [_Tally(limit, items_BN) for limit in self.quotas]
+        tallies = [Tally(limit, items_BN) for limit in self.quotas]
         free_BN = items_BN != 0
         shape = (len(items_BN), places)
         picks_BT, chosen_BT = np.zeros(shape, np.int64), np.zeros(shape, np.bool_)
-        explorer, seeds_B = self.exploration, block.context.seeds
-        draws, propensity_BT = None, None
-        if explorer is not None and seeds_B is not None:
-            draws, propensity_BT = explorer.draws(seeds_B, places), np.ones(shape)
+        explorer = self.exploration
+        chance_BT = None if draws is None else np.ones(shape)
         rows = np.arange(len(items_BN))
         for place in range(places):
             gain_BN = base_BN
             if spread and self.diversity:
                 weight = self.diversity.weight
                 gain_BN = (1 - weight) * base_BN + weight * spread.value()
-            gain_BN = np.where(_permitted(tallies, free_BN, place), gain_BN, np.float32(NOTHING))
-            if draws is not None and explorer is not None and propensity_BT is not None:
-                picks_B, propensity_BT[:, place] = explorer.pick(gain_BN, draws[:, place], items_BN)
+            gain_BN = np.where(permitted(tallies, free_BN, place), gain_BN, np.float32(NOTHING))
+            if draws is not None and explorer is not None and chance_BT is not None:
+                picks_B, chance_BT[:, place] = explorer.pick(gain_BN, draws[:, place], items_BN)
+                if followed is not None:
+                    chance_BT[:, place] = explorer.chance_of(gain_BN, followed[:, place])
             else:
                 picks_B = np.argmax(gain_BN, axis=1)
             chosen_B = gain_BN[rows, picks_B] > NOTHING
@@ -219,7 +232,7 @@ class Arrangement:
             picks_BT[:, place], chosen_BT[:, place] = picks_B, chosen_B
             for state in [*tallies, *([spread] if spread else [])]:
                 state.take(picks_B)
-        return picks_BT, chosen_BT, propensity_BT
+        return picks_BT, chosen_BT, chance_BT
 
     def _relevance(self, ranked: Ranked, items_BN: Ints, block: Block) -> Floats:
         """Scores of the leading, comparable entries scaled to 0..1; what follows lies below, in
@@ -238,24 +251,3 @@ class Arrangement:
         if self.freshness is not None:
             relevance_BN = relevance_BN + self.freshness.bonus(items_BN, block.at)
         return relevance_BN.astype(np.float32)
-
-
-def _permitted(tallies: list[_Tally], free_BN: Bools, place: int) -> Bools:
-    """Items that may take a place; where all that is left must serve `at_least`, only those."""
-    allowed_BN = free_BN
-    for tally in tallies:
-        room_BN = tally.room(place)
-        if room_BN is not None:
-            allowed_BN = allowed_BN & room_BN
-    demands = [tally for tally in tallies if place < tally.limit.within and tally.limit.at_least]
-    if not demands:
-        return allowed_BN
-    left = min(tally.limit.within for tally in demands) - place
-    missing = [tally.missing(place) for tally in demands]
-    tight_B = sum(missing) >= left
-    wanted_BN = np.zeros(free_BN.shape, np.bool_)
-    for tally, missing_B in zip(demands, missing, strict=True):
-        wanted_BN |= tally.member_BN & (missing_B > 0)[:, None]
-    wanted_BN &= allowed_BN
-    only_B = np.logical_and(tight_B, wanted_BN.any(axis=1))
-    return np.where(only_B[:, None], wanted_BN, allowed_BN)

@@ -102,5 +102,7 @@ class Block:
     @cached_property
     def num_seen(self) -> Ints:
         """Distinct seen items of each history."""
+        if len(self) == 1:
+            return np.array([len(self.seen_keys)])
         rows = self.seen_keys // (self.num_items + 1)
         return np.bincount(rows, minlength=len(self)).astype(np.int64)

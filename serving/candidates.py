@@ -94,28 +94,45 @@ def unite(names: Sequence[str], asked: Sequence[Proposals | None]) -> Candidates
 def _unite_single(
     names: Sequence[str], proposals: Sequence[Proposals], skipped: tuple[str, ...]
 ) -> Candidates:
-    """The same for one history, in half the time."""
-    lists = [one.items[0] for one in proposals]
-    items_M = np.concatenate(lists)
-    scores_M = np.concatenate([one.scores[0] for one in proposals])
-    source_M = np.repeat(np.arange(len(names), dtype=np.uint8), [*map(len, lists)])
-    real = items_M != 0
-    if not real.all():
-        items_M, scores_M, source_M = items_M[real], scores_M[real], source_M[real]
-    _, firsts, group_M = np.unique(items_M, return_index=True, return_inverse=True)
-    column_of_group = np.empty(len(firsts), np.int64)
-    order = np.argsort(firsts)
-    column_of_group[order] = np.arange(len(firsts))
-    columns_M, kept = column_of_group[group_M], firsts[order]
+    """The same for one history, in a fraction of the time: each list names an item once."""
+    items_C = scores_C = sources_C = None
+    columns = []
+    for number, one in enumerate(proposals):
+        kept = one.items[0] != 0
+        items_M, scores_M = (one.items[0], one.scores[0])
+        if not kept.all():
+            items_M, scores_M = items_M[kept], scores_M[kept]
+        source_M = np.full(len(items_M), number, np.uint8)
+        if items_C is None or scores_C is None or sources_C is None:
+            items_C, scores_C, sources_C = items_M, scores_M, source_M
+            columns.append((np.arange(len(items_M)), scores_M))
+            continue
+        column_M, new_M = _columns_of(items_M, items_C)
+        columns.append((column_M, scores_M))
+        items_C = np.concatenate([items_C, items_M[new_M]])
+        scores_C = np.concatenate([scores_C, scores_M[new_M]])
+        sources_C = np.concatenate([sources_C, source_M[new_M]])
+    assert items_C is not None
+    assert scores_C is not None
+    assert sources_C is not None
     source_scores = {}
-    for number, name in enumerate(names):
-        mine = source_M == number
-        table_1C = np.full((1, len(kept)), np.nan, np.float32)
-        table_1C[0, columns_M[mine]] = scores_M[mine]
+    for name, (column_M, scores_M) in zip(names, columns, strict=True):
+        table_1C = np.full((1, len(items_C)), np.nan, np.float32)
+        table_1C[0, column_M] = scores_M
         source_scores[name] = table_1C
-    return Candidates(
-        items_M[kept][None], source_M[kept][None], scores_M[kept][None], source_scores, skipped
-    )
+    return Candidates(items_C[None], sources_C[None], scores_C[None], source_scores, skipped)
+
+
+def _columns_of(items_M: Ints, known_C: Ints) -> tuple[Ints, NDArray[np.bool_]]:
+    """Where each item stands behind or among the known ones, and which are new."""
+    if not len(known_C):
+        return np.arange(len(items_M)), np.ones(len(items_M), np.bool_)
+    order = np.argsort(known_C)
+    place = np.searchsorted(known_C, items_M, sorter=order)
+    column_M = order[np.minimum(place, len(known_C) - 1)]
+    new_M = known_C[column_M] != items_M
+    column_M[new_M] = len(known_C) + np.arange(np.count_nonzero(new_M))
+    return column_M, new_M
 
 
 def most_similar(scores_1V: Floats, item: int, policy: Policy, k: int) -> Proposals:

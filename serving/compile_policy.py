@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from features.errors import InputError
 from features.layout import DatasetSchema, ItemColumn, vocabulary_file
 from features.store import read_table
-from serving.arrange import Arrangement, Diversity, Explorer, Fresh, Limit
+from serving.arrange import Arrangement, Diversity, Explorer, Fresh
 from serving.catalogue import Catalogue
 from serving.errors import RequestError
 from serving.explore import EpsilonGreedy, ThompsonDraws
@@ -35,6 +35,7 @@ from serving.policy_spec import (
     ValueRule,
 )
 from serving.popularity import PopularitySource
+from serving.quotas import Limit
 from serving.similarity import Similarity, ValueSimilarity, VectorSimilarity
 from serving.sources import Source
 from serving.topk import Ints

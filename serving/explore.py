@@ -1,9 +1,12 @@
 """Places given by chance, and the probability of what was chosen: the input of off-policy
 evaluation.
 
-A propensity is conditional: the probability of the item at its place given the items above it.
-Their product over a list is the probability of the list. The draws follow from the request's seed
-and the policy's, so that the same request gets the same answer and propensities can be recomputed.
+Two chances are told of each place. `propensity` is that of the item *given the items above it*;
+the product over a list is the probability of the list. `marginal` is that of the item at its place
+*before anything is drawn*, which estimates under the item-position model divide by: the mean of
+the former over many lists that might have been (drawn besides, Rao-Blackwell), the list itself
+among them. At the first place the two are one. The draws follow from the request's seed and the
+policy's, so that the same request gets the same answer and both can be recomputed.
 
 Shape suffixes: B lists, N items of the window, P items of the pool, X points of a grid.
 """
@@ -23,6 +26,8 @@ STEPS = np.linspace(-4, 4, 17)
 """Points, in standard deviations of each item, at which an integral is evaluated."""
 Draw = Callable[[np.random.Generator], NDArray[np.float64]]
 NO_CHANCE = -1e30
+BESIDES = 1 << 62
+"""Tells the draws of lists that might have been from those of the list."""
 
 
 def pool_of(gain_BN: Floats, pool: int) -> Ints:
@@ -39,6 +44,27 @@ class EpsilonGreedy:
     def draws(self, seeds_B: NDArray[np.uint64], places: int) -> Doubles:
         """(B, places, 2) uniform numbers."""
         return _draws(seeds_B, self.spec.seed, lambda rng: rng.random((places, 2)))
+
+    @property
+    def simulations(self) -> int:
+        """Lists drawn besides."""
+        return self.spec.simulations
+
+    def simulated(self, seeds_B: NDArray[np.uint64], places: int) -> Doubles:
+        """(B, simulations, places, 2) uniform numbers, of other lists."""
+        size = (self.spec.simulations, places, 2)
+        other = self.spec.seed ^ BESIDES
+        return _draws(seeds_B, other, lambda rng: rng.random(size))
+
+    def chance_of(self, gain_BN: Floats, which_B: Ints) -> Doubles:
+        """Probability of a place of the window; 0 where it cannot be picked."""
+        own_B1 = np.take_along_axis(gain_BN, which_B[:, None], axis=1)
+        before_BN = gain_BN > own_B1  # equal gains: the earlier first, as in `pool_of`
+        before_BN |= (gain_BN == own_B1) & (np.arange(gain_BN.shape[1]) < which_B[:, None])
+        rank_B = before_BN.sum(axis=1)
+        sizes_B = np.minimum(np.isfinite(gain_BN).sum(axis=1), self.spec.pool)
+        chance_B = self.spec.share / np.maximum(sizes_B, 1) + (rank_B == 0) * (1 - self.spec.share)
+        return np.where(np.isfinite(own_B1[:, 0]) & (rank_B < sizes_B), chance_B, 0.0)
 
     def pick(self, gain_BN: Floats, draws_B: Doubles, items_BN: Ints) -> tuple[Ints, Doubles]:
         """Chosen place of each row and its probability."""
@@ -59,6 +85,16 @@ class ThompsonDraws:
     spec: Thompson
     events: Floats
     """(V,) how many events are known of each item."""
+    simulations = 0
+    """Its chances cost too much to be told of many lists: only those of first places are."""
+
+    def simulated(self, seeds_B: NDArray[np.uint64], places: int) -> Doubles:
+        """None are drawn."""
+        raise NotImplementedError
+
+    def chance_of(self, gain_BN: Floats, which_B: Ints) -> Doubles:
+        """None are drawn."""
+        raise NotImplementedError
 
     def draws(self, seeds_B: NDArray[np.uint64], places: int) -> Doubles:
         """(B, places, P) standard normal numbers."""

@@ -27,14 +27,16 @@ EXPOSURES = pl.Schema(
         names.ITEM_ID: pl.String(),
         names.RANK: pl.Int32(),
         names.PROPENSITY: pl.Float64(),
+        "given_above": pl.Float64(),
         "score": pl.Float64(),
         "source": pl.String(),
         "bundle_version": pl.String(),
         "degraded": pl.List(pl.String()),
     }
 )
-"""rank: from 1. propensity: as the policy tells it; 1 where nothing is drawn. user_id: null for an
-anonymous request."""
+"""rank: from 1. propensity: the chance before drawing, null where the policy does not know it; 1
+where nothing is drawn. given_above: the same given the items above, whose product is the chance of
+the list. user_id: null for an anonymous request."""
 FEEDBACK = pl.Schema(
     {
         names.REQUEST_ID: pl.String(),
@@ -113,6 +115,6 @@ def _read(directory: Path, kind: str, schema: pl.Schema) -> pl.DataFrame:
     if not paths:
         return pl.DataFrame(schema=schema)
     try:
-        return pl.scan_parquet(paths, schema=schema).collect()
+        return pl.scan_parquet(paths, schema=schema, missing_columns="insert").collect()
     except pl.exceptions.PolarsError as error:
         raise InputError(f"{directory}: a {kind} file does not fit the schema: {error}") from error

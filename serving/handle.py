@@ -12,7 +12,9 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -20,6 +22,7 @@ from serving.bundle import refuse_blind_index
 from serving.canary import available_memory, try_bundle
 from serving.catalogue import RawId
 from serving.errors import BundleError, ServingError
+from serving.index import RemoteIndexes
 from serving.parts import Parts
 from serving.recommender import Recommender
 from serving.registry import Registry, Release
@@ -55,6 +58,7 @@ class ServingHandle:
         self._recommender, self._base, self._hold = recommender, recommender, hold
         self.status = Status(release, time.time())
         self.threads, self.canary = 1, True
+        self.indexes: RemoteIndexes | None = None
         self._retired: frozenset[RawId] = frozenset()
         self._swapping = threading.Lock()
         self._stop = threading.Event()
@@ -68,23 +72,26 @@ class ServingHandle:
         threads: int = 1,
         canary: bool = True,
         public_key: PublicKey | None = None,
+        indexes: RemoteIndexes | None = None,
     ) -> Self:
         """Load the current release of a registry, or the last known good one where it is bad.
 
         canary: try each release in a child process first (its first load costs as much again).
-        Raises BundleError where no published version can be served.
+        indexes: as of `Recommender.load`. Raises BundleError where no published version can be
+        served, and StateError where the remote indexes do not answer.
         """
+        load = partial(_load, threads=threads, canary=canary, indexes=indexes)
         registry = Registry(path, public_key=public_key)
         refusal: tuple[str, str] | None = None
         try:
             release = registry.current()
-            recommender, hold = _load(registry, release, threads=threads, canary=canary)
+            recommender, hold = load(registry, release)
         except BundleError as error:
             refusal = (_name_of(registry), str(error))
             log.error("%s cannot be served: %s", *refusal)  # noqa: TRY400 (no fault of this code)
-            release, recommender, hold = _last_good(registry, error, threads, canary=canary)
+            release, recommender, hold = _last_good(registry, error, load)
         handle = cls(registry, release, recommender, hold)
-        handle.threads, handle.canary = threads, canary
+        handle.threads, handle.canary, handle.indexes = threads, canary, indexes
         if refusal is not None:
             handle.status = replace(
                 handle.status, last_known_good=True, refused=refusal[0], reason=refusal[1]
@@ -107,7 +114,11 @@ class ServingHandle:
                 if release == self.status.release or release.line() == self.status.refused:
                     return False
                 recommender, hold = _load(
-                    self.registry, release, threads=self.threads, canary=self.canary
+                    self.registry,
+                    release,
+                    threads=self.threads,
+                    canary=self.canary,
+                    indexes=self.indexes,
                 )
             except ServingError as error:
                 self._refuse(error)
@@ -116,10 +127,10 @@ class ServingHandle:
             return True
 
     def _refuse(self, error: ServingError) -> None:
-        try:
-            refused = self.registry.current().line()
-        except BundleError:
-            refused = None
+        refused = None
+        if isinstance(error, BundleError):  # others may pass: the next refresh tries again
+            with suppress(BundleError):
+                refused = self.registry.current().line()
         if str(error) != self.status.reason:
             log.error("refused %s: %s", (refused or "CURRENT").strip(), error)
         self.status = replace(self.status, refused=refused, reason=str(error))
@@ -178,7 +189,12 @@ class ServingHandle:
 
 
 def _load(
-    registry: Registry, release: Release, *, threads: int, canary: bool
+    registry: Registry,
+    release: Release,
+    *,
+    threads: int,
+    canary: bool,
+    indexes: RemoteIndexes | None,
 ) -> tuple[Recommender, int]:
     """Hold, verify, try, load and warm a release; raises BundleError and then holds nothing."""
     hold = registry.take_hold(release.version)
@@ -186,8 +202,9 @@ def _load(
         bundle = registry.open(release)
         if canary:
             _refuse_too_large(release.version, try_bundle(bundle.path).peak_bytes)
-        refuse_blind_index(bundle)
-        recommender = Recommender(Parts.load(bundle), threads=threads)
+        if indexes is None:
+            refuse_blind_index(bundle)
+        recommender = Recommender(Parts.load(bundle, indexes=indexes), threads=threads)
         recommender.check_golden()  # warms what is allocated at the first answer
     except BaseException:
         os.close(hold)
@@ -205,11 +222,13 @@ def _refuse_too_large(version: str, needed: int) -> None:
 
 
 def _last_good(
-    registry: Registry, first: BundleError, threads: int, *, canary: bool
+    registry: Registry,
+    first: BundleError,
+    load: Callable[[Registry, Release], tuple[Recommender, int]],
 ) -> tuple[Release, Recommender, int]:
     for release in registry.good_releases():
         try:
-            recommender, hold = _load(registry, release, threads=threads, canary=canary)
+            recommender, hold = load(registry, release)
         except BundleError as error:
             log.error("%s cannot be served either: %s", release.version, error)  # noqa: TRY400
             continue

@@ -11,7 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.block import Block
+from serving.bundle import Bundle
 from serving.candidates import Proposals
+from serving.errors import RequestError
+from serving.manifest import ModelSpec
 from serving.policy import Policy
 from serving.topk import NOTHING, Floats, compress, top_k
 
@@ -21,8 +24,9 @@ TRAIN_SAMPLE = 20_000
 ADD_CHUNK = 65_536
 SCORE_CHUNK = 65_536
 """Items scored at once by `BlockedIndex`: 64 MiB of scores for 256 histories."""
-REFINE_FACTOR = 20
-"""Candidates compared at full precision per result asked for."""
+REFINE = 20
+"""Candidates compared at half precision per result asked for: with so many at least .98 of the best
+500 are found also among isotropic vectors. The export chooses fewer where they suffice."""
 
 
 class VectorIndex(Protocol):
@@ -34,6 +38,16 @@ class VectorIndex(Protocol):
 
     def search(self, queries_BD: Floats, block: Block, policy: Policy, k: int) -> Proposals:
         """The k best permitted items of each query."""
+        ...
+
+
+class RemoteIndexes(Protocol):
+    """Opens the indexes of bundles on another host."""
+
+    def open(self, bundle: Bundle, spec: ModelSpec, vectors_VD: NDArray[np.float16]) -> VectorIndex:
+        """The index of a source; raises BundleError where it is not that of these vectors, and
+        StateError where the host does not answer.
+        """
         ...
 
 
@@ -94,18 +108,20 @@ class BlockedIndex:
 
 
 class ApproximateIndex:
-    """4-bit product quantisation scanned in full, the best then compared at half precision."""
+    """4-bit product quantisation scanned in full, the best then compared at half precision. With
+    `refine` 0 half precision alone: four times slower, and for vectors of all kinds.
+    """
 
     dense = False
 
-    def __init__(self, vectors_VD: NDArray[np.floating]) -> None:
-        self._vectors_VD = vectors_VD
+    def __init__(self, vectors_VD: NDArray[np.floating], refine: int = REFINE) -> None:
+        """refine: candidates compared at half precision per result asked for; 0: all items."""
+        self._vectors_VD, self._refine = vectors_VD, refine
         dim = vectors_VD.shape[1]
-        self.description = "SQfp16" if dim % 2 else f"PQ{dim // 2}x4fs,Refine(SQfp16)"
+        self.description = "SQfp16" if dim % 2 or not refine else f"PQ{dim // 2}x4fs,Refine(SQfp16)"
         faiss.omp_set_num_threads(1)
         self._index = faiss.index_factory(dim, self.description, faiss.METRIC_INNER_PRODUCT)
-        if isinstance(self._index, faiss.IndexRefine):
-            self._index.k_factor = REFINE_FACTOR
+        self._index = _refining(self._index, refine)
         count = len(vectors_VD) - 1
         sample = np.random.default_rng(0).permutation(count)[:TRAIN_SAMPLE]
         self._index.train(vectors_VD[np.sort(sample) + 1].astype(np.float32))
@@ -117,24 +133,31 @@ class ApproximateIndex:
         known = self._index.ntotal + 1
         extended = copy.copy(self)
         extended._vectors_VD = vectors_VD
-        extended._index = faiss.clone_index(self._index)
-        if isinstance(extended._index, faiss.IndexRefine):
-            extended._index.k_factor = REFINE_FACTOR
+        extended._index = _refining(faiss.clone_index(self._index), self._refine)
         extended._index.add(vectors_VD[known:].astype(np.float32))
         return extended
+
+    def refined(self, refine: int) -> "ApproximateIndex":
+        """The same index, comparing another number of candidates. Not for an index in use: both
+        share what is searched.
+        """
+        other = copy.copy(self)
+        other._refine, other._index = refine, _refining(self._index, refine)
+        return other
 
     def search(self, queries_BD: Floats, block: Block, policy: Policy, k: int) -> Proposals:
         """The k best permitted items that the index finds; exact where few items are permitted
         or most of the catalogue is asked for.
         """
         depth = policy.depth(block, k)
-        if depth * REFINE_FACTOR > block.num_items:
+        if depth * self._refine > block.num_items:
             return self._search_exactly(queries_BD, block, policy, k)
         scores_BM, rows_BM = self._index.search(queries_BD, depth)
         items_BM = rows_BM + 1  # row 0 is item 1, and -1 for "no more" becomes padding
-        order_BM = np.lexsort((items_BM, -scores_BM), axis=1)
-        items_BM = np.take_along_axis(items_BM, order_BM, axis=1)
-        scores_BM = np.take_along_axis(scores_BM, order_BM, axis=1)
+        if (scores_BM[:, 1:] == scores_BM[:, :-1]).any():  # ties are in no order
+            order_BM = np.lexsort((items_BM, -scores_BM), axis=1)
+            items_BM = np.take_along_axis(items_BM, order_BM, axis=1)
+            scores_BM = np.take_along_axis(scores_BM, order_BM, axis=1)
         keep_BM = policy.keep(items_BM, block)
         if not policy.fills(keep_BM, block, k):
             return self._search_exactly(queries_BD, block, policy, k)
@@ -158,15 +181,31 @@ class ApproximateIndex:
         return Proposals(np.concatenate(found), np.concatenate(scores))
 
 
-def build_index(vectors_VD: NDArray[np.floating], *, batches: bool = False) -> VectorIndex:
+def _refining(index: faiss.Index, refine: int) -> faiss.Index:
+    if isinstance(index, faiss.IndexRefine):
+        index.k_factor = refine
+    return index
+
+
+def build_index(
+    vectors_VD: NDArray[np.floating], *, batches: bool = False, refine: int = REFINE
+) -> VectorIndex:
     """The index that suits the size of the catalogue; `batches`: and many histories at once."""
     if len(vectors_VD) <= EXACT_BELOW:
         return ExactIndex(vectors_VD)
-    return BlockedIndex(vectors_VD) if batches else ApproximateIndex(vectors_VD)
+    return BlockedIndex(vectors_VD) if batches else ApproximateIndex(vectors_VD, refine)
 
 
 def extend_index(index: VectorIndex, vectors_VD: NDArray[np.float16]) -> VectorIndex:
-    """The index of `vectors_VD`, whose first rows are those of `index`; that stays as it is."""
+    """The index of `vectors_VD`, whose first rows are those of `index`; that stays as it is.
+
+    Raises RequestError for a remote index, which only an upload changes.
+    """
     if isinstance(index, ApproximateIndex):
         return index.with_vectors(vectors_VD)
+    if not isinstance(index, ExactIndex | BlockedIndex):
+        raise RequestError(
+            f"the index {index.description} is not on this host: write the bundle with its new "
+            f"items (serving.extend), upload its vectors, and publish it"
+        )
     return build_index(vectors_VD, batches=isinstance(index, BlockedIndex))

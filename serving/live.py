@@ -19,6 +19,7 @@ from typing import Any, Self
 from serving.catalogue import RawId
 from serving.errors import BundleError, RequestError, ServingError
 from serving.handle import ServingHandle
+from serving.index import RemoteIndexes
 from serving.recommender import Recommender
 
 log = logging.getLogger(__name__)
@@ -48,16 +49,23 @@ class Live:
         """What serves now: read it once a request."""
 
     @classmethod
-    def of_bundle(cls, path: Path, journal: Path | None = None) -> Self:
-        """Verify, load and warm one bundle; raises BundleError."""
-        recommender = Recommender.load(path)
+    def of_bundle(
+        cls, path: Path, journal: Path | None = None, indexes: RemoteIndexes | None = None
+    ) -> Self:
+        """Verify, load and warm one bundle; raises BundleError.
+
+        indexes: as of `Recommender.load`.
+        """
+        recommender = Recommender.load(path, indexes=indexes)
         recommender.check_golden()
         return cls(recommender, None, journal)
 
     @classmethod
-    def of_registry(cls, path: Path, journal: Path | None = None) -> Self:
+    def of_registry(
+        cls, path: Path, journal: Path | None = None, indexes: RemoteIndexes | None = None
+    ) -> Self:
         """The current release of a registry, or the last that can be served; raises BundleError."""
-        handle = ServingHandle.open(path)
+        handle = ServingHandle.open(path, indexes=indexes)
         return cls(handle.recommender, handle, journal)
 
     @property

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from serving.calibration import Calibration
 from serving.history_spec import HistoryNeighbourSpec
+from serving.measured import IndexRecall, ItemParity, Parity, Quantized
 from serving.policy_spec import PolicySpec
 
 FORMAT_VERSION = 1
@@ -48,6 +49,10 @@ class ModelSpec(Strict):
     items by id only, and to which none can be added."""
     item_inputs: tuple[str, ...] = ()
     """Names of item attributes, in the order of that graph."""
+    refine: int = 20
+    """Candidates an approximate index compares at half precision, per result asked for; 0: all."""
+    precision: Literal["float32", "int8"] = "float32"
+    """Of the encoder's weights."""
 
     def graphs(self) -> set[str]:
         """Its ONNX files."""
@@ -197,38 +202,6 @@ class TreeRankerSpec(Strict):
 RankerSpec = Annotated[TreeRankerSpec | NeuralRankerSpec, Field(discriminator="kind")]
 
 
-class Parity(Strict):
-    """Greatest difference of onnxruntime from torch over one batch of histories."""
-
-    batch: int
-    length: int
-    """Events of the longest history; 0 is a batch of empty histories."""
-    max_abs_difference: float
-    scale: float
-    """Greatest absolute value in the torch output."""
-
-
-class ItemParity(Strict):
-    """Greatest difference of onnxruntime from torch over one batch of items."""
-
-    items: int
-    max_abs_difference: float
-    scale: float
-    """Greatest absolute value in the torch output."""
-    neighbours_kept: float | None = None
-    """Of a graph of 8-bit products, which differs by more than rounding: see `item_encoder`."""
-
-
-class IndexRecall(Strict):
-    """Share of the exact top k that the index finds, on held-out histories."""
-
-    source: str
-    index: str
-    k: int
-    queries: int
-    recall: float
-
-
 class Golden(Strict):
     """A request and its answer at export, in dense ids: a loaded bundle must repeat it."""
 
@@ -264,6 +237,8 @@ class Manifest(Strict):
     """Of the neural ranker, with its item tensors as stored."""
     item_parity: tuple[ItemParity, ...] = ()
     """Of the item encoder, where there is one."""
+    quantized: Quantized | None = None
+    """Of an encoder with int8 weights."""
     index_recall: tuple[IndexRecall, ...] = ()
     golden: tuple[Golden, ...] = ()
     config: dict[str, Any]

@@ -18,7 +18,7 @@ from serving.bundle import Bundle
 from serving.candidates import Proposals, most_similar
 from serving.errors import BundleError, RequestError
 from serving.graphs import open_graph
-from serving.index import VectorIndex, build_index, extend_index
+from serving.index import RemoteIndexes, VectorIndex, build_index, extend_index
 from serving.item_encoder import ItemEncoder
 from serving.manifest import ModelSpec
 from serving.new_items import NewItems
@@ -71,8 +71,11 @@ class ModelSource:
         item_table: Mapping[str, NDArray],
         *,
         batches: bool = False,
+        indexes: RemoteIndexes | None = None,
     ) -> Self:
-        """Open the graph and index the vectors; raises BundleError where they do not fit."""
+        """Open the graph and index the vectors, or find them indexed elsewhere; raises BundleError
+        where they do not fit.
+        """
         graph = open_graph(bundle.path / spec.encoder)
         shape = (bundle.manifest.num_items + 1, spec.dim)
         vectors_VD = bundle.array(spec.vectors, shape, np.float16)
@@ -87,7 +90,10 @@ class ModelSource:
         if spec.item_encoder:
             path = bundle.path / spec.item_encoder
             items = ItemEncoder.load(path, spec.item_inputs, spec.dim)
-        index = build_index(vectors_VD, batches=batches)
+        if indexes is None:
+            index = build_index(vectors_VD, batches=batches, refine=spec.refine)
+        else:
+            index = indexes.open(bundle, spec, vectors_VD)
         return cls(spec, Graphs(graph, items), vectors_VD, item_table, index)
 
     def encode(self, histories: Histories) -> Floats:

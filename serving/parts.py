@@ -16,6 +16,7 @@ from serving.bundle import Bundle
 from serving.catalogue import Catalogue
 from serving.errors import BundleError, RequestError
 from serving.history_source import HistorySource
+from serving.index import RemoteIndexes
 from serving.manifest import (
     HistoryNeighbourSpec,
     Manifest,
@@ -50,10 +51,12 @@ class Parts:
     """The name given in every answer; one with a + holds items that are in no bundle yet."""
 
     @classmethod
-    def load(cls, bundle: Bundle, *, batches: bool = False) -> Self:
+    def load(
+        cls, bundle: Bundle, *, batches: bool = False, indexes: RemoteIndexes | None = None
+    ) -> Self:
         """Open a verified bundle; raises BundleError where its parts do not fit.
 
-        batches: see `Recommender.load`.
+        batches, indexes: see `Recommender.load`.
         """
         directory, manifest = bundle.path, bundle.manifest
         if manifest.outcomes is not None:
@@ -79,7 +82,8 @@ class Parts:
             catalogue,
             item_table,
             tuple(
-                load_source(bundle, spec, item_table, batches=batches) for spec in manifest.sources
+                load_source(bundle, spec, item_table, batches=batches, indexes=indexes)
+                for spec in manifest.sources
             ),
             manifest.ranker and load_ranker(bundle, manifest.ranker, item_table, schema),
             bundle.sha256,
@@ -123,12 +127,17 @@ class Parts:
 
 
 def load_source(
-    bundle: Bundle, spec: SourceSpec, item_table: Mapping[str, NDArray], *, batches: bool
+    bundle: Bundle,
+    spec: SourceSpec,
+    item_table: Mapping[str, NDArray],
+    *,
+    batches: bool,
+    indexes: RemoteIndexes | None,
 ) -> Source:
     """The source that a line of the manifest describes; raises BundleError."""
     match spec:
         case ModelSpec():
-            return ModelSource.load(bundle, spec, item_table, batches=batches)
+            return ModelSource.load(bundle, spec, item_table, batches=batches, indexes=indexes)
         case NeighbourSpec():
             return NeighbourSource.load(bundle, spec)
         case HistoryNeighbourSpec():

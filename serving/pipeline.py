@@ -13,15 +13,16 @@ import numpy as np
 
 from features.encode import Histories
 from serving.block import NO_CONTEXT, Block, Context
-from serving.candidates import Candidates, unite
+from serving.candidates import Candidates, Proposals, unite
 from serving.deadline import Costs, Deadline
+from serving.errors import StateError
 from serving.model_source import ModelSource
 from serving.neural import NeuralRanker
 from serving.policy import Policy
 from serving.ranked import Ranked, chain, of_source
 from serving.ranker import SecondStage
 from serving.sources import Source
-from serving.topk import NOTHING, Floats, Ints
+from serving.topk import NOTHING, Floats, Ints, top_k
 
 BLOCK_ROWS = 256
 """Histories answered together, at most."""
@@ -69,17 +70,20 @@ class Pipeline:
         shape = (len(histories), k)
         items, scores = np.zeros(shape, np.int64), np.full(shape, NOTHING, np.float32)
         sources = np.zeros(shape, np.uint8)
-        propensities = np.ones(shape, np.float32)
+        propensities, marginals = np.ones(shape, np.float32), np.ones(shape, np.float32)
         explores = policy.arrangement is not None and policy.arrangement.exploration is not None
 
         def answer(rows: Ints, block: Block) -> None:
             found = self.answer(block, policy, k)
+            refuse_degraded(found.degraded)
             items[rows], scores[rows], sources[rows] = found.items, found.scores, found.sources
-            if found.propensities is not None:
-                propensities[rows] = found.propensities
+            if found.propensities is not None and found.marginals is not None:
+                propensities[rows], marginals[rows] = found.propensities, found.marginals
 
         self._each_block(histories, at_B, max(self._cells, k), answer, context)
-        return Ranked(items, scores, sources, propensities=propensities if explores else None)
+        if not explores:
+            return Ranked(items, scores, sources)
+        return Ranked(items, scores, sources, propensities=propensities, marginals=marginals)
 
     def candidates(
         self, histories: Histories, at_B: Ints, policy: Policy, context: Context = NO_CONTEXT
@@ -93,6 +97,7 @@ class Pipeline:
 
         def answer(rows: Ints, block: Block) -> None:
             found = self.propose(block, policy)
+            refuse_degraded(found.skipped)
             filled = slice(0, found.items.shape[1])
             items[rows, filled], scores[rows, filled] = found.items, found.scores
             sources[rows, filled] = found.sources
@@ -153,14 +158,14 @@ class Pipeline:
         silent_B = block.histories.ends == block.histories.starts
         scores_BC[silent_B] = candidates.scores[silent_B]
         # equal scores, which a small ranker gives often, keep the order of retrieval
-        order_BC = np.argsort(-scores_BC[:, :num_scored], axis=1, kind="stable")
-        if num_scored < scores_BC.shape[1]:
-            rest = np.arange(num_scored, scores_BC.shape[1])
+        order_BC, best_BC = top_k(scores_BC[:, :num_scored], min(num_scored, k))
+        if num_scored < min(scores_BC.shape[1], k):
+            rest = np.arange(num_scored, min(scores_BC.shape[1], k))
             order_BC = np.concatenate([order_BC, np.tile(rest, (len(block), 1))], axis=1)
-        order_BC = order_BC[:, :k]
+            best_BC = np.concatenate([best_BC, scores_BC[:, rest]], axis=1)
         ranked = Ranked(
             np.take_along_axis(candidates.items, order_BC, axis=1),
-            np.take_along_axis(scores_BC, order_BC, axis=1),
+            best_BC,
             np.take_along_axis(candidates.sources, order_BC, axis=1),
             degraded=_cut_short(candidates, num_scored),
         )
@@ -198,20 +203,31 @@ class Pipeline:
         return scores_BC, width
 
     def propose(self, block: Block, policy: Policy, deadline: Deadline | None = None) -> Candidates:
-        """The union of what the sources propose; those that time does not suffice for propose
-        nothing.
+        """The union of what the sources propose; those that time does not suffice for, or that are
+        lost, propose nothing. Raises StateError where the last is lost.
         """
-        found = []
-        for source in self.sources:
-            if deadline is None:
-                found.append(source.propose(block, policy, source.candidates))
-            elif source is self.sources[-1] or self.costs.fits(source.name, deadline):
-                started = time.monotonic_ns()
-                found.append(source.propose(block, policy, source.candidates))
-                self.costs.learn(source.name, started)
-            else:
-                found.append(None)
-        return unite(self.names, found)
+        return unite(
+            self.names,
+            [self._ask(one, block, policy, one.candidates, deadline) for one in self.sources],
+        )
+
+    def _ask(
+        self, source: Source, block: Block, policy: Policy, k: int, deadline: Deadline | None
+    ) -> Proposals | None:
+        """What a source proposes; None for one that is lost or that there is no time for."""
+        last = source is self.sources[-1]
+        if not (last or deadline is None or self.costs.fits(source.name, deadline)):
+            return None
+        started = time.monotonic_ns()
+        try:
+            found = source.propose(block, policy, k)
+        except StateError:
+            if last:
+                raise
+            return None
+        if deadline is not None:
+            self.costs.learn(source.name, started)
+        return found
 
     def _retrieve(
         self, block: Block, policy: Policy, k: int, deadline: Deadline | None = None
@@ -220,19 +236,22 @@ class Pipeline:
         found: Ranked | None = None
         skipped = []
         for number, source in enumerate(self.sources):
-            last = number == len(self.sources) - 1
             if found is not None and _complete(found, block, policy, k):
                 break
-            if deadline is not None and not last and not self.costs.fits(source.name, deadline):
+            proposed = self._ask(source, block, policy, k, deadline)
+            if proposed is None:
                 skipped.append(f"skipped:{source.name}")
                 continue
-            started = time.monotonic_ns()
-            more = of_source(source.propose(block, policy, k), number)
-            if deadline is not None:
-                self.costs.learn(source.name, started)
+            more = of_source(proposed, number)
             found = more if found is None else chain([found, more], k)
         assert found is not None
         return replace(found, degraded=tuple(skipped)) if skipped else found
+
+
+def refuse_degraded(reasons: Sequence[str]) -> None:
+    """Frames, batch jobs and evaluation get whole answers or none: nobody reads their margins."""
+    if reasons:
+        raise StateError(f"a batch lacks a source ({', '.join(reasons)}): try again later")
 
 
 def _complete(ranked: Ranked, block: Block, policy: Policy, k: int) -> bool:

@@ -188,10 +188,16 @@ class Epsilon:
     share: float = 0.1
     pool: int = 50
     seed: int = 0
+    simulations: int = 64
+    """Lists drawn besides, of which the chance before drawing is told that an item stands where it
+    does; 0: told of the first place only."""
 
     def __post_init__(self) -> None:
-        bad = not 0 <= self.share <= 1 or self.pool < 1
-        _refuse(when=bad, because=f"epsilon needs share in 0..1 and pool >= 1, got {self}")
+        bad = not 0 <= self.share <= 1 or self.pool < 1 or self.simulations < 0
+        _refuse(
+            when=bad,
+            because=f"epsilon needs share in 0..1, pool >= 1, simulations >= 0, got {self}",
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

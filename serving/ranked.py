@@ -30,6 +30,8 @@ class Ranked:
     propensities: Floats | None = None
     """(B, K) probability with which the policy put the item at its place, given those above it;
     None where nothing was explored (each is 1)."""
+    marginals: Floats | None = None
+    """(B, K) the same before anything was drawn; nan where that is not known."""
     degraded: tuple[str, ...] = ()
     """Steps that a deadline cut short."""
 

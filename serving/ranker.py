@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from features.asof import Facts, ItemTimeline, feature_names, ranking_features
 from features.encode import Histories
 from features.layout import DatasetSchema
+from features.prepared import PreparedDay
 from serving.block import Block
 from serving.bundle import Bundle
 from serving.candidates import Candidates
@@ -92,6 +93,7 @@ class Ranker:
         self._input = graph.get_inputs()[0].name
         self._timeline, self._item_table, self._schema = timeline, item_table, schema
         self._facts, self._wanted = Facts.of(schema), wanted
+        self._prepared = PreparedDay.after(timeline, wanted)
 
     @classmethod
     def load(
@@ -149,6 +151,7 @@ class Ranker:
             self._schema.item_columns,
             wanted=self._wanted,
             facts=self._facts,
+            prepared=self._prepared,
         )
         if self.persons is not None:
             features_BCF = self.persons.append(features_BCF, block.histories)

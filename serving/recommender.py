@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Self
 
-import numpy as np
 import polars as pl
 
 from features.encode import Histories
@@ -22,12 +21,14 @@ from serving.catalogue import RawId
 from serving.compile_policy import PolicyCompiler
 from serving.errors import BundleError, RequestError
 from serving.explain import Explained, Explainer
+from serving.golden import refuse_other_answers
+from serving.index import RemoteIndexes
 from serving.manifest import TreeRankerSpec
 from serving.neural import NeuralRanker
 from serving.new_items import ItemRows
 from serving.options import NO_OPTIONS, ContextReader, Options
 from serving.parts import Parts
-from serving.pipeline import Pipeline
+from serving.pipeline import Pipeline, refuse_degraded
 from serving.policy import Policy
 from serving.ranked import Ranked, of_source
 from serving.requests import History, Moment, RequestReader, microseconds
@@ -74,16 +75,19 @@ class Recommender:
         threads: int = 1,
         batches: bool = False,
         min_recall: float = MIN_RECALL,
+        indexes: RemoteIndexes | None = None,
     ) -> Self:
         """Verify and open a bundle; raises BundleError and never half succeeds.
 
         threads: for answers to many histories at once; a single request always takes one.
         batches: search large catalogues exactly, which is quicker for many histories at once and
         slow for one. min_recall: least recall of the index that the export may have measured.
+        indexes: search item vectors there (`serving.remote_index`) and not in this process; also
+        raises StateError then.
         """
         bundle = open_bundle(path)
         refuse_blind_index(bundle, min_recall)
-        return cls(Parts.load(bundle, batches=batches), threads=threads)
+        return cls(Parts.load(bundle, batches=batches, indexes=indexes), threads=threads)
 
     @property
     def source_names(self) -> tuple[str, ...]:
@@ -231,9 +235,12 @@ class Recommender:
     ) -> Ranked:
         """The best k of each history, in dense ids; k = num_items gives a complete ordering.
 
-        at: (B,) int64 microseconds. policy: by default the bundle's.
+        at: (B,) int64 microseconds. policy: by default the bundle's. Raises StateError where a
+        source is lost: nobody reads the margins of a batch.
         """
-        return self._pipeline.rank(histories, at, policy or self.policy, k, context)
+        found = self._pipeline.rank(histories, at, policy or self.policy, k, context)
+        refuse_degraded(found.degraded)
+        return found
 
     def candidates(self, histories: Histories, *, at: Ints) -> Candidates:
         """What the ranker chooses from: the union of the sources' candidates, filtered."""
@@ -249,17 +256,7 @@ class Recommender:
         Items may swap places where their scores agree within 1e-3 of the greatest: another
         processor rounds differently.
         """
-        for number, golden in enumerate(self.manifest.golden):
-            histories = Histories.of([golden.items], [golden.timestamps], [golden.events])
-            found = self.rank(histories, k=len(golden.expected), at=np.array([golden.at]))
-            expected = np.array(golden.scores, np.float32)
-            tolerance = 1e-3 * max(float(np.abs(expected).max(initial=0)), 1.0)
-            same = np.abs(found.scores[0] - expected) <= tolerance
-            if not same.all() or not set(golden.expected[:1]) <= set(found.items[0].tolist()):
-                raise BundleError(
-                    f"stored request {number} is answered {found.items[0, :5].tolist()}, "
-                    f"expected {list(golden.expected[:5])}: do not serve this bundle here"
-                )
+        refuse_other_answers(self)
 
     def policy_of(
         self,

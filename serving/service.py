@@ -190,6 +190,7 @@ class Service:
                     user,
                     str(item.item_id),
                     rank,
+                    item.marginal,
                     item.propensity,
                     float(item.score),
                     item.source,

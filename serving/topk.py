@@ -106,6 +106,12 @@ def compress(
     arrays: Sequence[NDArray], fills: Sequence[float], keep_BM: NDArray[np.bool_], k: int
 ) -> list[Any]:
     """Of each (B, M) array the first k kept entries of each row, moved to the left; then `fill`."""
+    if len(keep_BM) == 1:  # the same, quicker
+        kept = np.flatnonzero(keep_BM[0])[:k]
+        return [
+            pad_right(array_BM[:, kept], k, fill)
+            for array_BM, fill in zip(arrays, fills, strict=True)
+        ]
     column_BM = np.cumsum(keep_BM, axis=1) - 1
     rows, entries = np.nonzero(keep_BM & (column_BM < k))
     columns = column_BM[rows, entries]

@@ -22,6 +22,9 @@ def serve(
         str | None, typer.Option(help="Address; beyond this machine RECSYS_TOKEN is needed.")
     ] = None,
     port: Annotated[int | None, typer.Option(help="The admin listener takes the next.")] = None,
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="Processes at one port; one a core answers the most.")
+    ] = None,
     state: Annotated[
         str | None, typer.Option(help="Histories of users: a file, or redis://host:6379/0.")
     ] = None,
@@ -39,7 +42,13 @@ def serve(
     """
     from recsys.serve import serve_bundle
 
-    overrides = {"host": host, "port": port, "state": state, "log": log}
+    overrides = {
+        "host": host,
+        "port": port,
+        "processes": processes,
+        "state": state,
+        "log": log,
+    }
     serve_bundle(bundle, config, overrides, compare)
 
 
@@ -61,12 +70,18 @@ def exposures(
     refuse_existing(out)
     rewards = dict(_reward(text) for text in reward)
     found = read_exposures(log, rewards, window=timedelta(hours=hours))
+    found, dropped = found.drop_nulls("propensity"), found["propensity"].null_count()
     found.write_parquet(out)
     rewarded = int((found["reward"] != 0).sum())
     typer.echo(
         f"exposures  {out}  {len(found):,} items shown in {found['request_id'].n_unique():,} "
         f"answers, {rewarded:,} with a reward"
     )
+    if dropped:
+        typer.echo(
+            f"left out   {dropped:,} items below the first place, shown by a policy that does not "
+            f"know their chance before drawing (thompson, or epsilon without simulations)"
+        )
 
 
 def _reward(text: str) -> tuple[str, float]:

@@ -72,3 +72,32 @@ def releases(registry: Registry) -> None:
         except BundleError as error:
             state = f"damaged: {error}"
         typer.echo(f"{'current' if version == current else '       '}  {version}  {state}")
+
+
+@app.command(name="upload-index")
+def upload_index(
+    bundle: Bundle,
+    qdrant: Annotated[str, typer.Option(help="Server, as http://host:6333.")],
+) -> None:
+    """Upload a bundle's item vectors to Qdrant, into collections named after its version.
+
+    Before it is published, where `recsys serve` searches there (`index` of its [serve] section).
+    May be repeated. RECSYS_INDEX_KEY is the server's key. Needs the `qdrant` extra.
+    """
+    import os
+    from functools import partial
+
+    from rich.progress import Progress
+
+    from serving.bundle import open_bundle
+    from serving.manifest import ModelSpec
+    from serving.remote_index import QdrantIndexes
+
+    opened = open_bundle(bundle)
+    indexes = QdrantIndexes(qdrant, api_key=os.environ.get("RECSYS_INDEX_KEY"), timeout=30)
+    for spec in opened.manifest.sources:
+        if isinstance(spec, ModelSpec):
+            with Progress(transient=True) as progress:
+                task = progress.add_task(spec.name, total=opened.manifest.num_items)
+                name = indexes.upload(opened, spec, partial(progress.advance, task))
+            typer.echo(f"uploaded  {name}  {opened.manifest.num_items:,} vectors of {spec.dim}")

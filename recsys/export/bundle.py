@@ -96,15 +96,19 @@ def export(
             policy=config.policy,
             parity=model.parity if model else (),
             item_parity=model.item_parity if model else (),
+            quantized=model.quantized if model else None,
             config=_plain(asdict(config)),
             report={} if model is None or reuse is None else {"item_vectors_reused": model.reused},
             versions=_versions(config, with_model=model is not None or ranker_run is not None),
         )
         manifest = add_ranker(directory, manifest, data, config, ranker_run)
         recommender = Recommender(Parts.load(Bundle(directory, manifest, UNSEALED)))
-        recall = model.measure_recall(recommender, data) if model else ()
-        golden = answer_golden(recommender, config.golden_requests)
-        update: dict[str, Any] = {"index_recall": recall, "golden": golden}
+        update: dict[str, Any] = {}
+        if model:
+            tuned, recall = model.measure_recall(recommender, data)
+            sources = tuple(tuned if spec.name == tuned.name else spec for spec in manifest.sources)
+            update = {"index_recall": recall, "sources": sources}
+        update["golden"] = answer_golden(recommender, config.golden_requests)
         seal(directory, manifest.model_copy(update=update))
         Recommender.load(directory).check_golden()
 

@@ -47,6 +47,8 @@ class ExportConfig:
     """Of history_knn."""
     candidates: int = 200
     """Items each source proposes to the ranker."""
+    encoder_precision: Literal["float32", "int8"] = "float32"
+    """Of the weights that encode histories. int8 is refused where it changes too many answers."""
     ranker: Literal["none", "lightgbm", "neural", "stacked"] = "none"
     """none: sources answer in order of priority. lightgbm: trained on the validation cases.
     neural: a run of a ranker. stacked: lightgbm, with the score of a neural ranker among its

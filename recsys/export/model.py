@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from features.errors import InputError
 from features.store import Dataset
 from recsys.export.config import ExportConfig
-from recsys.export.index import measure_recall
+from recsys.export.index import measure_recall, tune_refine
+from recsys.export.int8_history import quantize_history_encoder
 from recsys.export.item_encoder import (
     export_item_encoder,
     measure_item_parity,
@@ -22,7 +23,7 @@ from recsys.models.interface import ItemBatch, Retriever
 from recsys.training.run import load_retriever
 from serving.errors import BundleError
 from serving.item_encoder import ItemEncoder
-from serving.manifest import IndexRecall, ItemParity, ModelSpec, Parity
+from serving.manifest import IndexRecall, ItemParity, ModelSpec, Parity, Quantized
 from serving.model_source import VECTOR, VECTOR_INPUT, ModelSource
 from serving.recommender import Recommender
 
@@ -42,20 +43,30 @@ class ExportedModel:
     """(N + 1, D), the item vectors before they were rounded to half precision."""
     reused: int
     """How many of them were taken from another bundle."""
+    quantized: Quantized | None
+    """What int8 weights of the history encoder change."""
 
-    def measure_recall(self, recommender: Recommender, data: Dataset) -> tuple[IndexRecall, ...]:
-        """Recall of the bundle's index, on the histories of the validation cases."""
+    def measure_recall(
+        self, recommender: Recommender, data: Dataset
+    ) -> tuple[ModelSpec, tuple[IndexRecall, ...]]:
+        """The spec with the quickest search that finds enough on the histories of the validation
+        cases, and the recall of that search, which the recommender then uses.
+        """
         found = [source for source in recommender.pipeline.sources if source.name == self.spec.name]
         assert isinstance(found[0], ModelSource)
         histories = data.histories(data.cases("validation"))
-        ks = (*RECALL_AT, self.spec.candidates)
-        return measure_recall(found[0], self.vectors, histories, ks)
+        refine = tune_refine(found[0], self.vectors, histories, self.spec.candidates)
+        recall = measure_recall(
+            found[0], self.vectors, histories, (*RECALL_AT, self.spec.candidates)
+        )
+        return self.spec.model_copy(update={"refine": refine}), recall
 
 
 def export_model(
     run: Path, data: Dataset, config: ExportConfig, directory: Path, reuse: Path | None = None
 ) -> ExportedModel:
-    """Write graph and vectors; raises BundleError where onnxruntime's numbers are not torch's.
+    """Write graph and vectors; raises BundleError where onnxruntime's numbers are not torch's,
+    or int8 weights change too many answers.
 
     reuse: a bundle of the same item encoder; only items that it lacks are encoded.
     """
@@ -72,6 +83,7 @@ def export_model(
         candidates=config.candidates,
         item_encoder="model.items.onnx" if reads_attributes else "",
         item_inputs=tuple(model.item_inputs),
+        precision=config.encoder_precision,
     )
     num_items, reused = data.schema.num_items, 0
     item_parity: tuple[ItemParity, ...] = ()
@@ -95,7 +107,11 @@ def export_model(
     table = {**data.item_table, VECTOR: half_VD.astype(np.float32)}
     export_encoder(model, table, num_items, path)
     parity = measure_parity(model, table, num_items, path)
-    return ExportedModel(spec, parity, item_parity, vectors_VD, reused)
+    quantized = None
+    if spec.precision == "int8":
+        histories = data.histories(data.cases("validation"))
+        quantized = quantize_history_encoder(path, spec, table, vectors_VD, histories)
+    return ExportedModel(spec, parity, item_parity, vectors_VD, reused, quantized)
 
 
 def _write_item_encoder(

@@ -6,7 +6,7 @@ from fastapi import FastAPI, Request
 from starlette.responses import Response
 
 from serving.http import messages
-from serving.http.desk import Desk
+from serving.http.desk import Call, Desk
 from serving.http.gate import Room, Visit
 from serving.http.openapi import describe, operation
 from serving.http.public import add_health
@@ -36,6 +36,16 @@ class AdminRoutes:
         """Point CURRENT to an older version, and swap."""
         return self._told(self._live.roll_back(message.version))
 
+    def calls(self) -> dict[str, Call]:
+        """By name."""
+        every = (
+            Call("add", messages.AddItemsRequest, self.add),
+            Call("retire", messages.RetireItemsRequest, self.retire),
+            Call("refresh", messages.RefreshRequest, self.refresh),
+            Call("rollback", messages.RollbackRequest, self.roll_back),
+        )
+        return {call.route: call for call in every}
+
     def _told(self, swapped: bool) -> dict[str, Any]:  # noqa: FBT001 (one fact, passed on)
         status = self._live.status()
         refused = not swapped and status.get("refused") is not None
@@ -46,28 +56,28 @@ class AdminRoutes:
 def admin_app(desk: Desk, room: Room) -> FastAPI:
     """The application of the admin listener, to be put behind a Gate of its own."""
     app = FastAPI(title="recsys admin", version="1", docs_url=None, redoc_url=None)
-    routes = AdminRoutes(desk)
+    calls = AdminRoutes(desk).calls()
     describe(app)
 
     @app.post("/v1/items/add", **operation(messages.AddItemsRequest, messages.Done))
     async def add(request: Request) -> Response:
         """Make items recommendable that the bundle does not know, from their attributes."""
-        return await desk.run(request, "add", messages.AddItemsRequest, routes.add)
+        return await desk.run(request, calls["add"])
 
     @app.post("/v1/items/retire", **operation(messages.RetireItemsRequest, messages.Done))
     async def retire(request: Request) -> Response:
         """Never recommend these items again."""
-        return await desk.run(request, "retire", messages.RetireItemsRequest, routes.retire)
+        return await desk.run(request, calls["retire"])
 
     @app.post("/v1/refresh", **operation(messages.RefreshRequest, messages.Release))
     async def refresh(request: Request) -> Response:
         """Swap to what the registry's CURRENT names; a bad release is told and not served."""
-        return await desk.run(request, "refresh", messages.RefreshRequest, routes.refresh)
+        return await desk.run(request, calls["refresh"])
 
     @app.post("/v1/rollback", **operation(messages.RollbackRequest, messages.Release))
     async def rollback(request: Request) -> Response:
         """Serve an older version of the registry, by default the one before."""
-        return await desk.run(request, "rollback", messages.RollbackRequest, routes.roll_back)
+        return await desk.run(request, calls["rollback"])
 
     @app.get("/metrics")
     def metrics() -> Response:

@@ -38,6 +38,11 @@ class ServeConfig:
     history_days: float = TTL / 86_400
     """Days a history is kept after its last event."""
     state_timeout_ms: float = TIMEOUT * 1_000
+    index: str = ""
+    """Qdrant that searches the item vectors, http://host:6333; RECSYS_INDEX_KEY is its key. Empty:
+    this process searches."""
+    index_timeout_s: float = 1.0
+    """After which the remote index counts as failed, in whole seconds."""
     items: str = ""
     """Journal of items added and retired while serving. Empty: forgotten at the end."""
     refresh_seconds: float = 2.0
@@ -46,8 +51,12 @@ class ServeConfig:
     """Directory for exposures and feedback as Parquet. Empty: not logged."""
     log_seconds: float = 60.0
     """A file is written at least so often."""
+    processes: int = 1
+    """That share the port; their admin ports follow each other. One a core answers the most."""
+    reuse_port: bool = False
+    """Whether other processes may listen at the same port: `processes` sees to it."""
     threads: int = 0
-    """Answers computed at once. 0: one a core."""
+    """Answers that a process computes at once. 0: all processes together one a core."""
     queue: int = 16
     """Requests that may wait for a thread; more are refused with 503."""
     deadline_ms: float = 1_000.0
@@ -58,9 +67,17 @@ class ServeConfig:
     playground: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("history_cap", "history_days", "state_timeout_ms", "deadline_ms"):
+        for name in (
+            "history_cap",
+            "history_days",
+            "state_timeout_ms",
+            "deadline_ms",
+            "index_timeout_s",
+        ):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}={getattr(self, name)} must be greater than 0")
+        if self.processes < 1:
+            raise ValueError(f"processes={self.processes} must be at least 1")
         for name in ("port", "admin_port"):
             if not 0 <= getattr(self, name) <= 65_535:
                 raise ValueError(f"{name}={getattr(self, name)} is no port")
@@ -71,7 +88,7 @@ class ServeConfig:
     @property
     def num_threads(self) -> int:
         """Answers computed at once."""
-        return self.threads or cpu_count() or 1
+        return self.threads or max((cpu_count() or 1) // self.processes, 1)
 
     @property
     def limit(self) -> int:

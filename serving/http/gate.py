@@ -9,7 +9,9 @@ import hmac
 import re
 import secrets
 import time
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -27,6 +29,7 @@ BODY_SECONDS = 10.0
 OPEN_PATHS = ("/healthz", "/readyz", "/", "/playground.js", "/playground.css")
 """Answered to anybody, always: health, and a page that holds nothing."""
 API = "/v1/"
+SHED = 503
 
 
 @dataclass(slots=True)
@@ -49,6 +52,10 @@ class Room:
     limit: int
     inside: int = 0
     draining: bool = False
+
+
+Direct = Callable[[Visit, Send], Awaitable[None]]
+"""Answers a visit whose body has been read."""
 
 
 class RefusedError(Exception):
@@ -75,7 +82,10 @@ class Gate:
         token: str | None,
         max_body: int,
         host: str,
+        direct: Mapping[str, Direct] = MappingProxyType({}),
     ) -> None:
+        """direct: what answers a POST to a path without the application's routing."""
+        self._direct = direct
         self._app, self._meters, self._room = app, meters, room
         self._token = None if token is None else f"Bearer {token}".encode()
         self._max_body = max_body
@@ -130,10 +140,14 @@ class Gate:
                 raise RefusedError(415, "request", "the body must be application/json")
             visit.body = await self._read(headers, receive)
             self._check_room()
+        direct = self._direct.get(path) if scope["method"] == "POST" else None
         self._room.inside += 1
         self._meters.in_flight.set(self._room.inside)
         try:
-            await self._app(scope, receive, send)
+            if direct is None:
+                await self._app(scope, receive, send)
+            else:
+                await direct(visit, send)
         finally:
             self._room.inside -= 1
             self._meters.in_flight.set(self._room.inside)
@@ -154,7 +168,7 @@ class Gate:
     def _check_room(self) -> None:
         if self._room.inside >= self._room.limit:
             self._meters.shed.inc()
-            raise RefusedError(503, "overload", "no room: try again shortly")
+            raise RefusedError(SHED, "overload", "no room: try again shortly")
 
     async def _read(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:
         length = headers.get(b"content-length", b"0")
@@ -182,9 +196,10 @@ class Gate:
 
     def _note(self, visit: Visit, status: int) -> None:
         took = (time.monotonic_ns() - visit.started) / 1e9
-        self._meters.responses.labels(visit.route, status).inc()
-        self._meters.seconds.labels(visit.route).observe(took)
-        if visit.route != "other" or status >= 400:
+        responses, seconds = self._meters.of(visit.route, status)
+        responses.inc()
+        seconds.observe(took)
+        if visit.route != "other" or (status >= 400 and status != SHED):  # a flood is only counted
             write_line(
                 request_id=visit.request_id,
                 route=visit.route,
@@ -206,7 +221,7 @@ async def _refuse(send: Send, visit: Visit, refused: RefusedError) -> None:
         Fault(error=refused.error, message=str(refused), request_id=visit.request_id)
     )
     headers = [JSON, (b"content-length", str(len(body)).encode())]
-    if refused.status == 503:
+    if refused.status == SHED:
         headers.append((b"retry-after", b"1"))
     if refused.status == 401:
         headers.append((b"www-authenticate", b"Bearer"))

@@ -125,6 +125,9 @@ class Item(Struct, kw_only=True, omit_defaults=True):
     source: str
     title: str | None
     propensity: float = 1.0
+    """Chance that the policy put it at its place, given those above it."""
+    marginal: float | None = 1.0
+    """The same before drawing; null where it is not known."""
     columns: dict[str, Any] | None = None
 
 

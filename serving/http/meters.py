@@ -1,6 +1,7 @@
 """Numbers for Prometheus. One registry a server, so that two in one process do not mix."""
 
 import time
+from functools import lru_cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -54,6 +55,11 @@ class Meters:
         self._state = Gauge("recsys_state_up", "1 while the store answers", registry=registry)
         self._state_errors = Gauge("recsys_state_errors", "Failed calls", registry=registry)
         self._rows = Gauge("recsys_log_rows", "Of logs", ["log", "outcome"], registry=registry)
+
+    @lru_cache(maxsize=256)  # noqa: B019 - as long as the server: labels cost more than counting
+    def of(self, route: str, status: int) -> tuple[Counter, Histogram]:
+        """What counts the answers of a route, and their seconds."""
+        return self.responses.labels(route, status), self.seconds.labels(route)
 
     def exposition(self) -> bytes:
         """The text that Prometheus scrapes."""

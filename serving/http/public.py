@@ -14,8 +14,8 @@ from serving.errors import RequestError, StateError
 from serving.explain import Explanation
 from serving.history import Event
 from serving.http import messages
-from serving.http.desk import Desk, NotFoundError
-from serving.http.gate import Room, Visit
+from serving.http.desk import Call, Desk, NotFoundError
+from serving.http.gate import Direct, Room, Visit
 from serving.http.openapi import describe, operation
 from serving.http.playground import add_playground
 from serving.policy_spec import PolicySpec
@@ -118,6 +118,17 @@ class PublicRoutes:
         self._service.forget(message.user_id)
         return messages.Done(request_id=visit.request_id, count=1)
 
+    def calls(self) -> dict[str, Call]:
+        """By name."""
+        every = (
+            Call("recommend", messages.RecommendRequest, self.recommend),
+            Call("similar", messages.SimilarRequest, self.similar),
+            Call("events", messages.EventsRequest, self.append),
+            Call("forget", messages.ForgetRequest, self.forget),
+            Call("explain", messages.ExplainRequest, self.explain),
+        )
+        return {call.route: call for call in every}
+
     def _knows(self, raw: RawId) -> bool:
         return self._service.recommender.knows(raw)
 
@@ -157,6 +168,7 @@ def items_of(found: Sequence[Recommendation], *, columns: bool) -> list[messages
             source=item.source,
             title=item.title,
             propensity=item.propensity,
+            marginal=item.marginal,
             columns={name: _plain(value) for name, value in item.columns.items()}
             if columns
             else None,
@@ -203,38 +215,48 @@ def readiness(desk: Desk, room: Room) -> tuple[int, dict[str, Any]]:
 def public_app(desk: Desk, room: Room, *, playground: bool) -> FastAPI:
     """The application of the public listener, to be put behind a Gate."""
     app = FastAPI(title="recsys", version="1", docs_url=None, redoc_url=None)
-    routes = PublicRoutes(desk)
+    calls = PublicRoutes(desk).calls()
     describe(app)
 
     @app.post("/v1/recommend", **operation(messages.RecommendRequest, messages.Answer))
     async def recommend(request: Request) -> Response:
         """The best items for a user or a history."""
-        return await desk.run(request, "recommend", messages.RecommendRequest, routes.recommend)
+        return await desk.run(request, calls["recommend"])
 
     @app.post("/v1/similar", **operation(messages.SimilarRequest, messages.Answer))
     async def similar(request: Request) -> Response:
         """Items like one."""
-        return await desk.run(request, "similar", messages.SimilarRequest, routes.similar)
+        return await desk.run(request, calls["similar"])
 
     @app.post("/v1/events", **operation(messages.EventsRequest, messages.Done))
     async def events(request: Request) -> Response:
         """Remember what a user did, in the store and in the feedback log."""
-        return await desk.run(request, "events", messages.EventsRequest, routes.append)
+        return await desk.run(request, calls["events"])
 
     @app.post("/v1/forget", **operation(messages.ForgetRequest, messages.Done))
     async def forget(request: Request) -> Response:
         """Remove what the store has of a user. Log files are not rewritten."""
-        return await desk.run(request, "forget", messages.ForgetRequest, routes.forget)
+        return await desk.run(request, calls["forget"])
 
     @app.post("/v1/explain", **operation(messages.ExplainRequest, messages.Why))
     async def explain(request: Request) -> Response:
         """An answer step by step: proposals, ranking, policy, and what carried each item."""
-        return await desk.run(request, "explain", messages.ExplainRequest, routes.explain)
+        return await desk.run(request, calls["explain"])
 
     add_health(app, desk, room)
     if playground:
         add_playground(app, desk)
     return app
+
+
+def direct_calls(desk: Desk) -> dict[str, Direct]:
+    """The routes that answer most requests, for the gate to call past the framework."""
+    calls = PublicRoutes(desk).calls()
+
+    def direct(call: Call) -> Direct:
+        return lambda visit, send: desk.send(visit, call, send)
+
+    return {f"/v1/{name}": direct(calls[name]) for name in ("recommend", "similar", "events")}
 
 
 def add_health(app: FastAPI, desk: Desk, room: Room) -> None:

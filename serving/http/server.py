@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from pathlib import Path
 import uvicorn
 from starlette.types import ASGIApp
 
+from features.errors import InputError
 from serving.breaker import GuardedHistory
 from serving.exposures import open_exposures, open_feedback
 from serving.history import HistoryStore, SQLiteHistory
@@ -21,7 +23,8 @@ from serving.http.desk import Desk
 from serving.http.gate import Gate, Room
 from serving.http.journal import write_line
 from serving.http.meters import Meters
-from serving.http.public import public_app
+from serving.http.public import direct_calls, public_app
+from serving.index import RemoteIndexes
 from serving.live import Live
 from serving.registry import VERSIONS
 from serving.service import Service
@@ -82,18 +85,23 @@ class Server:
         )
         max_body = config.max_body_kib * 1_024
 
-        def gate(app: ASGIApp, room: Room, token: str | None, host: str) -> Gate:
-            return Gate(app, self.meters, room, token=token, max_body=max_body, host=host)
-
-        self.public = gate(
+        self.public = Gate(
             public_app(self.desk, self.room, playground=config.playground),
+            self.meters,
             self.room,
-            token,
-            config.host,
+            token=token,
+            max_body=max_body,
+            host=config.host,
+            direct=direct_calls(self.desk),
         )
         self.admin_room = Room(config.limit)
-        self.admin = gate(
-            admin_app(self.desk, self.room), self.admin_room, admin_token, config.admin_host
+        self.admin = Gate(
+            admin_app(self.desk, self.room),
+            self.meters,
+            self.admin_room,
+            token=admin_token,
+            max_body=max_body,
+            host=config.admin_host,
         )
 
     def run(self, started: Started = _say_nothing) -> None:
@@ -118,7 +126,8 @@ class Server:
         public = self._listener(self.public, config.host, config.port)
         admin = self._listener(self.admin, config.admin_host, config.admin_port)
         listeners = (public, admin)
-        tasks = [asyncio.create_task(listener.serve()) for listener in listeners]
+        sockets = [shared_socket(config)] if config.reuse_port else None
+        tasks = [asyncio.create_task(public.serve(sockets)), asyncio.create_task(admin.serve())]
         asked = asyncio.create_task(stop.asked.wait())
         try:
             while not all(one.started for one in listeners) and not any(map(_done, tasks)):
@@ -161,6 +170,22 @@ class Server:
         )
 
 
+def shared_socket(config: ServeConfig) -> socket.socket:
+    """A socket at the public address that other processes may share: the kernel spreads the
+    connections over those that listen. Raises InputError where it cannot be bound.
+    """
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    try:
+        bound.bind((config.host, config.port))
+    except OSError as error:
+        bound.close()
+        raise InputError(f"{config.host}:{config.port} cannot be listened at: {error}") from error
+    return bound
+
+
 def _done(task: asyncio.Task) -> bool:
     return task.done()
 
@@ -188,13 +213,24 @@ def open_store(config: ServeConfig) -> HistoryStore | None:
     return GuardedHistory(store)
 
 
+def open_indexes(config: ServeConfig) -> RemoteIndexes | None:
+    """The server that `index` names; None where it names none. Not connected to yet."""
+    if not config.index:
+        return None
+    from serving.remote_index import QdrantIndexes  # noqa: PLC0415 - an extra
+
+    key = os.environ.get("RECSYS_INDEX_KEY")
+    return QdrantIndexes(config.index, api_key=key, timeout=config.index_timeout_s)
+
+
 def open_service(bundle: Path, config: ServeConfig, compare: Path | None = None) -> Service:
     """Everything a server needs, loaded. bundle: a bundle, or a registry whose CURRENT is followed.
     compare: another, for the playground. Raises BundleError or StateError.
     """
     journal = Path(config.items) if config.items else None
     is_registry = (bundle / VERSIONS).is_dir()
-    live = (Live.of_registry if is_registry else Live.of_bundle)(bundle, journal)
+    indexes = open_indexes(config)
+    live = (Live.of_registry if is_registry else Live.of_bundle)(bundle, journal, indexes)
     compared = None if compare is None else Live.of_bundle(compare)
     live.recommender.recommend((), k=1)  # the first answer pays for what is made once
     exposures = feedback = None

@@ -88,6 +88,34 @@ def write_encoder(path: Path, vectors: NDArray[np.float16], poisoned: int | None
     path.write_bytes(model.SerializeToString())
 
 
+def write_item_encoder(directory: Path, dim: int) -> None:
+    """Instead of the encoder above: items are what their genre says, also those to come."""
+    made = {
+        "model.encoder.onnx": helper.make_graph(
+            [helper.make_node("ReduceSum", ["item.vector", "axis"], ["history"], keepdims=0)],
+            "encoder",
+            [helper.make_tensor_value_info("item.vector", TensorProto.FLOAT, ["b", "l", dim])],
+            [helper.make_tensor_value_info("history", TensorProto.FLOAT, ["b", dim])],
+            [numpy_helper.from_array(np.array([1]), "axis")],
+        ),
+        "model.items.onnx": helper.make_graph(
+            [helper.make_node("Gather", ["table", "genre"], ["vectors"])],
+            "items",
+            [helper.make_tensor_value_info("genre", TensorProto.INT32, ["n"])],
+            [helper.make_tensor_value_info("vectors", TensorProto.FLOAT, ["n", dim])],
+            [numpy_helper.from_array(genre_vectors(dim), "table")],
+        ),
+    }
+    for name, graph in made.items():
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+        (directory / name).write_bytes(model.SerializeToString())
+
+
+def genre_vectors(dim: int) -> NDArray[np.float32]:
+    """(5, D) what the item encoder gives for each value."""
+    return 3 * np.eye(5, dim, dtype=np.float32)
+
+
 def attribute_columns(num_items: int) -> dict[str, NDArray]:
     """Attributes by formula: genre i % 4 (0: none), tags i % 3 and i % 2, price i (nan: every
     7th), released i days before the end of training, withdrawn that long after it (0: odd ids)."""
@@ -108,6 +136,15 @@ def attribute_columns(num_items: int) -> dict[str, NDArray]:
     }
 
 
+def write_catalogue(path: Path, raw_ids: NDArray[np.int64], *, described: bool) -> None:
+    """described: with the columns that rows of new items must have; of these nothing is known."""
+    columns = {"item_id": raw_ids, "title": [f"thing {raw}" for raw in raw_ids]}
+    kinds = {"genre": pl.String, "tags": pl.List(pl.String), "price": pl.Float64}
+    kinds |= dict.fromkeys(("released", "withdrawn"), pl.Datetime("us"))
+    nulls = (pl.lit(None, kind).alias(name) for name, kind in kinds.items() if described)
+    pl.DataFrame(columns).with_columns(*nulls).write_parquet(path)
+
+
 def write_toy(
     out: Path,
     *,
@@ -118,8 +155,11 @@ def write_toy(
     poisoned: int | None = None,
     attributes: bool = False,
     policy: PolicySpec | None = None,
+    encodes_items: bool = False,
 ) -> Toy:
-    """poisoned: an item that makes the encoder give nan. attributes: see `attribute_columns`."""
+    """poisoned: an item that makes the encoder give nan. attributes: see `attribute_columns`.
+    encodes_items: see `write_item_encoder`; needs the attributes.
+    """
     rng = np.random.default_rng(7)
     if vectors is None:
         vectors = rng.standard_normal((num_items + 1, dim)).astype(np.float16)
@@ -137,11 +177,13 @@ def write_toy(
             name="model",
             model="toy",
             encoder="model.encoder.onnx",
-            inputs=("items",),
+            inputs=("item.vector",) if encodes_items else ("items",),
             vectors="model.vectors.npy",
             max_len=20,
             dim=dim,
             candidates=10,
+            item_encoder="model.items.onnx" if encodes_items else "",
+            item_inputs=("genre",) if encodes_items else (),
         ),
         "item_knn": NeighbourSpec(
             name="item_knn",
@@ -172,6 +214,8 @@ def write_toy(
     raw_ids = rows * 10
     with write_bundle(out) as directory:
         write_encoder(directory / "model.encoder.onnx", vectors, poisoned)
+        if encodes_items:
+            write_item_encoder(directory, dim)
         np.save(directory / "model.vectors.npy", vectors)
         indptr = np.concatenate([[0], np.arange(num_items + 1) * width])
         np.save(directory / "item_knn.indptr.npy", indptr)
@@ -186,8 +230,7 @@ def write_toy(
             write_table(directory / vocabulary_file("genre"), {"id": pa.array(GENRES)})
             write_table(directory / vocabulary_file("tags"), {"id": pa.array(TAGS)})
         write_table(directory / ITEMS, table)
-        titles = [f"thing {raw}" for raw in raw_ids]
-        pl.DataFrame({"item_id": raw_ids, "title": titles}).write_parquet(directory / CATALOGUE)
+        write_catalogue(directory / CATALOGUE, raw_ids, described=encodes_items)
         draft = Manifest(
             dataset="0" * 64,
             run="",

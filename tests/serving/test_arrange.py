@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.encode import Histories
-from serving.arrange import Arrangement, Diversity, Fresh, Limit
+from serving.arrange import Arrangement, Diversity, Fresh
 from serving.block import Block
+from serving.quotas import Limit
 from serving.ranked import Ranked
 from serving.similarity import ValueSimilarity, VectorSimilarity
 

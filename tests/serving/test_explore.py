@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from features.encode import Histories
-from serving.arrange import Arrangement, Limit
+from serving.arrange import Arrangement
 from serving.block import Block, Context
 from serving.explore import EpsilonGreedy, ThompsonDraws, normal_below, probability_of_greatest
 from serving.options import Options, seed_of
 from serving.policy_spec import Epsilon, PolicySpec, Thompson
+from serving.quotas import Limit
 from serving.ranked import Ranked
 from serving.recommender import Recommender
 
@@ -20,7 +21,7 @@ ITEMS = np.array([[5, 3, 8, 1, 9, 2]])
 SCORES = np.array([[1.0, 0.8, 0.7, 0.5, 0.2, 0.0]], np.float32)
 EVENTS = np.array([0, 900, 0, 50, 0, 400, 0, 0, 10, 0], np.float32)
 EXPLORERS = {
-    "epsilon": EpsilonGreedy(Epsilon(share=0.3, pool=4)),
+    "epsilon": EpsilonGreedy(Epsilon(share=0.3, pool=4, simulations=0)),
     "thompson": ThompsonDraws(Thompson(spread=0.5, pool=5), EVENTS),
 }
 

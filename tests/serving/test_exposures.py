@@ -24,7 +24,7 @@ def minutes(count: float) -> datetime:
 
 def shown(request: str, at: float, user: str | None, *items: str) -> list[tuple[object, ...]]:
     return [
-        (request, minutes(at), user, item, rank, 1.0, 0.5, "model", "v1", [])
+        (request, minutes(at), user, item, rank, 1.0, 1.0, 0.5, "model", "v1", [])
         for rank, item in enumerate(items, 1)
     ]
 
@@ -153,6 +153,15 @@ def test_rewards_by_hand(log: Path) -> None:
     }
     check_exposures(found, "the log")
     assert found.filter(request_id="r4")["user_id"].to_list() == ["anonymous:r4"]
+
+
+def test_a_log_of_an_earlier_release_is_read(log: Path) -> None:
+    """It did not tell the chance given the items above."""
+    for path in log.glob("exposures-*.parquet"):
+        pl.read_parquet(path).drop("given_above").write_parquet(path)
+    found = read_exposures(log, {"click": 1.0, "buy": 10.0})
+    assert found["given_above"].null_count() == len(found) == 6
+    assert found["reward"].sum() == 14.0
 
 
 def test_a_longer_window_reaches_further(log: Path) -> None:

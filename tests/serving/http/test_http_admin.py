@@ -66,6 +66,45 @@ def test_a_swap_under_load_drops_nothing_and_mixes_nothing(
     assert 'recsys_swaps_total{outcome="swapped"} 4.0' in metrics
 
 
+def test_twenty_five_swaps_between_two_bundles_under_load(
+    start: Start, tmp_path: Path, make_toy: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every answer is whole: what its version alone would have said."""
+    monkeypatch.setattr(serving.handle, "try_bundle", lambda path: serving.canary.Trial(0, 0.0))
+    bundles = [make_toy(tmp_path / str(n), num_items=50 + n, dim=6 + n).path for n in range(2)]
+    expected: dict[str, list[int]] = {}
+    for path in bundles:
+        answer = Recommender.load(path).recommend([10, 20], k=5, exclude_seen=False)
+        expected[answer.bundle_version] = [item.item_id for item in answer.items]  # type: ignore
+    assert len({tuple(items) for items in expected.values()}) == 2
+    registry = Registry(tmp_path / "two")
+    registry.publish(bundles[0], canary=False)
+    running = start(live=Live.of_registry(registry.path), refresh_seconds=0.0, queue=64)
+    done, found = Event(), []
+
+    def ask() -> None:
+        message = {"history": [10, 20], "k": 5, "exclude_seen": False}
+        while not done.is_set():
+            answer = running.public.post("/v1/recommend", message)
+            told = answer.json
+            items = [item["item_id"] for item in told.get("items", ())]
+            found.append((answer.status, told.get("bundle_version"), items))
+
+    with ThreadPoolExecutor(4) as pool:
+        asking = [pool.submit(ask) for _ in range(4)]
+        for swap in range(25):
+            registry.publish(bundles[(swap + 1) % 2], canary=False)
+            assert running.admin.post("/v1/refresh", {}).json["swapped"]
+        done.set()
+        for one in asking:
+            one.result()
+    assert running.admin.get("/status").json["swaps"] == 25
+    assert {status for status, _, _ in found} == {200}
+    assert {version for _, version, _ in found} == set(expected), "both have answered"
+    mixed = [version for _, version, items in found if items != expected[version]]
+    assert not mixed, f"{len(mixed)} of {len(found)}"
+
+
 def test_the_pointer_is_watched(start: Start, registry: Registry, live: Live) -> None:
     running = start(live=live, refresh_seconds=0.05)
     registry.publish(BUNDLE, canary=False)

@@ -147,6 +147,7 @@ def test_lines_are_json_and_name_no_user(start: Start, caplog: pytest.LogCapture
     running = start()
     for _ in range(2):
         running.public.post("/v1/recommend", {"user_id": "ada@example.org", "k": 3})
+    running.admin.get("/healthz")  # the line is written once the answer is out
     records = [record for record in caplog.records if record.name == "recsys.serve"]
     lines = [json.loads(record.message) for record in records]
     told = [line for line in lines if line.get("route") == "recommend"]
