@@ -184,6 +184,22 @@ def test_songs_that_nothing_is_known_of_keep_their_start() -> None:
     assert torch.equal(found.song.weight[6], before[6])
 
 
+def test_a_bag_learns_what_follows_as_far_as_a_bag_can() -> None:
+    """Its own songs are nearest to it, so that no order can be memorised; the loss still falls."""
+    found = bag(pooling="mean")
+    items = playlists(6, 8)
+    batch = HistoryBatch(items[:, :-1], targets=items[:, 1:])
+    optimizer = torch.optim.Adam(found.parameters(), lr=2e-2)
+    losses = []
+    for _ in range(80):
+        optimizer.zero_grad()
+        loss = found.loss(batch, FullSoftmax())
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.6 * losses[0]
+
+
 def test_sif_by_its_definition() -> None:
     found, items = bag(), playlists(50, 9)
     v = found.song.weight.detach().double().numpy()
