@@ -39,7 +39,7 @@ SPLITS = {
     "rock": 'name = "held-out-users", order = "newest", validation = 0.1, test = 0.2',
     "rock-station": 'name = "held-out-users", group = "station", validation = 0.1, test = 0.3',
 }
-EPOCHS = {"spotify": 12, "spotify-time": 10, "thirty": 8, "rock": 15, "rock-station": 15}
+EPOCHS = {"spotify": 8, "spotify-time": 8, "thirty": 6, "rock": 15, "rock-station": 15}
 SEQ = 'name = "playlist_seq2seq"\ndim = 64\ndropout = 0.2\n'
 MODELS = {
     "sasrec": ('name = "sasrec"\ndim = 64\nmax_len = 100\n', ""),
