@@ -61,12 +61,14 @@ class PlaylistBow(Retriever):
         with torch.no_grad():
             self.song.weight.copy_(vectors_VD)
 
+    @torch.no_grad()
     def fit_weights(self, counts_V: Tensor) -> None:
         """SIF's weight of each song, from how often it was played; of padding 0."""
         share_V = counts_V / counts_V.sum()
         self.weight.copy_(SIF_A / (SIF_A + share_V))
         self.weight[0] = 0
 
+    @torch.no_grad()
     def fit_direction(self, pooled_PD: Tensor) -> None:
         """Store q, the first right singular vector of the training playlists' u, (P, D)."""
         _, vectors_DD = torch.linalg.eigh(pooled_PD.T @ pooled_PD)
