@@ -11,6 +11,8 @@ from features.question import HALF_LIFE, Feature, Floats, Question
 
 RECENT = 10
 """Events of the history that are looked at."""
+MAX_PAIRS = 1 << 19
+"""Pairs of an event and a candidate that are looked up at once."""
 
 
 def _last(q: Question) -> tuple[Floats, Floats]:
@@ -38,25 +40,26 @@ def _share(q: Question) -> Floats:
 
 
 def _recent_share(q: Question) -> Floats:
-    """An event at a time: all at once would take as many times the memory."""
     covisits = q.timeline.covisits
     assert covisits is not None
     if not len(q.items_H):
         return np.full(q.candidates_BC.shape, np.nan)
     rows_BL, real_BL = window_rows(q.starts_B, q.ends_B, RECENT)
+    items_BL = q.items_H[rows_BL]
+    every_BL = covisits.count(items_BL, np.zeros_like(items_BL), q.day)
+    ages_BL = q.ends_B[:, None] - 1 - rows_BL
+    weights_BL = np.where(real_BL & (every_BL > 0), 0.5 ** (ages_BL / HALF_LIFE), 0.0)
+    shares_BL = weights_BL / np.maximum(every_BL, 1)
     sums_BC = np.zeros(q.candidates_BC.shape)
-    weights_B1 = np.zeros((len(q.at_B), 1))
-    for rows_B, real_B in zip(rows_BL.T, real_BL.T, strict=True):
-        item_B1 = q.items_H[rows_B][:, None]
-        every_B1 = covisits.count(item_B1, np.zeros_like(item_B1), q.day)
-        age_B = q.ends_B - 1 - rows_B
-        known_B1 = real_B[:, None] & (every_B1 > 0)
-        weight_B1 = np.where(known_B1, 0.5 ** (age_B / HALF_LIFE)[:, None], 0.0)
-        pairs_BC = covisits.count(item_B1, q.candidates_BC, q.day)
-        sums_BC += weight_B1 * pairs_BC / np.maximum(every_B1, 1)
-        weights_B1 += weight_B1
+    step = max(MAX_PAIRS // max(q.candidates_BC.size, 1), 1)
+    for first in range(0, items_BL.shape[1], step):
+        some = slice(first, first + step)
+        pairs_BLC = covisits.count(
+            items_BL[:, some, None], q.candidates_BC[:, None, :], q.day[:, :, None]
+        )
+        sums_BC += (shares_BL[:, some, None] * pairs_BLC).sum(1)
     with np.errstate(invalid="ignore"):
-        return sums_BC / weights_B1
+        return sums_BC / weights_BL.sum(1, keepdims=True)
 
 
 COVISIT_FEATURES: tuple[Feature, ...] = (
