@@ -38,6 +38,7 @@ SYSTEMS = {
 def main(
     config: Annotated[Path, typer.Argument(help="A config with [model] and [ranker].")],
     out: Annotated[Path, typer.Option(help="Folder of all stages.")],
+    systems: Annotated[str, typer.Option(help="Second stages to make now.")] = ",".join(SYSTEMS),
 ) -> None:
     """Make what is missing, and the comparison."""
     settings = read_config(config)
@@ -49,10 +50,10 @@ def main(
         features_stage(settings, events, dataset)
     if not run.exists():
         train_stage(settings, dataset, run)
-    if not second.exists():
+    made = systems.split(",")
+    if not second.exists() and {"neural", "stacked"} & set(made):
         train_ranker_stage(settings, dataset, second)
-    reports = []
-    for ranker, system in SYSTEMS.items():
+    for ranker in made:
         started = time.monotonic()
         bundle, report = out / f"bundle-{ranker}", out / f"report-{ranker}"
         chosen = replace(settings, export=replace(settings.export, ranker=ranker))
@@ -65,10 +66,13 @@ def main(
         if not report.exists():
             ceiling = events / CEILING
             evaluate_stage(bundle, dataset, report, measured, ceiling=ceiling, run=run)
-        reports.append(f"{system}={report}")
-        typer.echo(f"{system}: {time.monotonic() - started:.0f} s")
+        typer.echo(f"{SYSTEMS[ranker]}: {time.monotonic() - started:.0f} s")
+    reports = {out / f"report-{ranker}": system for ranker, system in SYSTEMS.items()}
+    if missing := [system for path, system in reports.items() if not path.exists()]:
+        typer.echo(f"no comparison yet: {', '.join(missing)} still to be made")
+        return
     compare_reports(
-        reports, out / "comparison", metric="ndcg@10", baselines=True, allow_differences=False,
+        [f"{system}={path}" for path, system in reports.items()], out / "comparison", metric="ndcg@10", baselines=True, allow_differences=False,
         resamples=2_000, seed=0,
     )  # fmt: skip
 
