@@ -72,9 +72,14 @@ def main(
         typer.echo(f"no comparison yet: {', '.join(missing)} still to be made")
         return
     compare_reports(
-        [f"{system}={path}" for path, system in reports.items()], out / "comparison", metric="ndcg@10", baselines=True, allow_differences=False,
-        resamples=2_000, seed=0,
-    )  # fmt: skip
+        [f"{system}={path}" for path, system in reports.items()],
+        out / "comparison",
+        metric="ndcg@10",
+        baselines=True,
+        allow_differences=False,
+        resamples=2_000,
+        seed=0,
+    )
 
 
 if __name__ == "__main__":
