@@ -152,7 +152,7 @@ def section(folder: Path) -> str:
         for key in ("auc", "gauc"):
             values = [getattr(run, key) for run in runs.values()]
             spread = np.std([x[0] for x in values], ddof=1) if len(values) > 1 else np.nan
-            cells += [interval(over_seeds(values)), f"{spread:.4f}"]
+            cells += [interval(over_seeds(values)), "-" if np.isnan(spread) else f"{spread:.4f}"]
             both = [
                 getattr(found["dare"][seed], key) - getattr(run, key)
                 for seed, run in runs.items()
