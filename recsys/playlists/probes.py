@@ -11,12 +11,14 @@ Each task is a class of every playlist, or of a changed copy of it:
 Shape suffixes: P playlists, D width.
 """
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -86,7 +88,9 @@ def probe_vectors(task: ProbeTask, train_PD: Floats, test_PD: Floats, *, seed: i
     fitting = rows[len(rows) // 10 :]
     best, chosen = -1.0, None
     for make in _classifiers(hidden=task.hidden, seed=seed):
-        model = make.fit(train_PD[fitting], task.train_class[fitting])
+        with warnings.catch_warnings():  # one that is cut short is judged like the others
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model = make.fit(train_PD[fitting], task.train_class[fitting])
         score = model.score(train_PD[held], task.train_class[held]) if len(held) else 0.0
         if score > best:
             best, chosen = score, model
