@@ -1,7 +1,7 @@
 """A map of playlists as one HTML file: near is alike. For looking around, not for measuring.
 
 t-SNE keeps neighbourhoods and nothing else; the neighbours listed beside the map are those of the
-full space, by cosine.
+full space, by cosine about the mean of the playlists drawn, as `serving.history_source` has it.
 """
 
 import json
@@ -19,6 +19,7 @@ from sklearn.manifold import TSNE
 
 from features.errors import InputError
 from recsys.playlists.opened import Opened
+from serving.history_source import centred
 
 NEAREST, SONGS = 10, 12
 """Neighbours listed, and songs shown of a playlist."""
@@ -56,6 +57,7 @@ def write_map(run: Path, dataset: Path, out: Path, options: MapOptions) -> int:
         raise InputError(f"{len(rows)} playlists are too few for a map: {FEWEST} at least")
     songs = opened.songs(rows, "test")
     vectors_PD = opened.vectors(songs)
+    vectors_PD = centred(vectors_PD, vectors_PD.mean(0))
     titles = opened.titles
     told = [[titles[song] for song in one.tolist()] for one in songs]
     names = opened.users(rows)
