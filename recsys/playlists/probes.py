@@ -164,12 +164,18 @@ def _binned(
 
 
 def content_task(train: Songs, test: Songs, num_songs: int, *, seed: int = 0) -> ProbeTask:
-    """Which of at most `num_songs` songs of middling popularity a playlist holds."""
+    """Which of some songs of middling popularity a playlist holds.
+
+    How many songs: `num_songs`, halved as often as that leaves more playlists with exactly one.
+    """
     held = [np.unique(one) for one in train]
     ids, counts = np.unique(np.concatenate(held), return_counts=True)
     most = max(np.quantile(counts, 0.99), 4 * SMALLEST_CLASS)
     middling = ids[(counts >= 2 * SMALLEST_CLASS) & (counts <= most)]
-    wanted = np.random.default_rng(seed).permutation(middling)[:num_songs]
+    order = np.random.default_rng(seed).permutation(middling)
+    sizes = [max(num_songs >> halved, 2) for halved in range(num_songs.bit_length())]
+    fit = [int((_only_one(held, order[:size]) >= 0).sum()) for size in sizes]
+    wanted = order[: sizes[int(np.argmax(fit))]]
     classes = [_only_one(part, wanted) for part in (held, [np.unique(one) for one in test])]
     values, sizes = np.unique(classes[0][classes[0] >= 0], return_counts=True)
     kept = values[sizes >= SMALLEST_CLASS]
