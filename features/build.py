@@ -19,8 +19,14 @@ from numpy.typing import NDArray
 
 from features import layout
 from features.build_parts import build_from_parts, raw_type
-from features.cleaning import drop_duplicates, k_core_round, keep_behaviours, may_repeat
-from features.config import FeatureConfig, HeldOutUsers, LastSession
+from features.cleaning import (
+    drop_duplicates,
+    k_core_round,
+    keep_behaviours,
+    keep_some_users,
+    may_repeat,
+)
+from features.config import FeatureConfig, HeldOutUsers, LastSession, SessionTime
 from features.contract import coerce_ranges, fit_rules
 from features.covisits import count_pairs, refuse_too_many_items, write_covisits
 from features.errors import InputError
@@ -30,8 +36,8 @@ from features.layout import DatasetSchema, Kind
 from features.leaks import prove_no_leak
 from features.progress import count_part, describe, steps
 from features.schema import SESSION_ID, Events, check_events, check_items, check_sessions
-from features.sequences import Sequences, group_by_user
-from features.splits import Cuts, between, shift_cuts, split_sequences
+from features.sequences import Sequences, group_by_user, sessions_as_users
+from features.splits import MINUTE, Cuts, between, shift_cuts, split_sequences
 from features.spread import Spread, in_turn
 from features.stage import StageManifest, read_manifest, verify_files, write_stage
 from features.store import write_table
@@ -109,7 +115,7 @@ def read_log(path: Path, config: FeatureConfig) -> tuple[pl.DataFrame, int]:
     """The cleaned events, in the log's order, and the number of rows before cleaning."""
     scanned = pl.scan_parquet(path)
     wanted = Events.column_names()
-    if isinstance(config.split, LastSession):
+    if isinstance(config.split, LastSession | SessionTime):
         wanted.append(SESSION_ID)
     found = scanned.collect_schema()
     log = scanned.select(name for name in wanted if name in found).collect()
@@ -117,6 +123,8 @@ def read_log(path: Path, config: FeatureConfig) -> tuple[pl.DataFrame, int]:
     if SESSION_ID in log.columns:
         check_sessions(log, str(path))
     kept = keep_behaviours(log.lazy(), config.events).collect()
+    if config.users:
+        kept = keep_some_users(kept, config.users)
     if config.duplicates != "exact" or may_repeat(kept.select(Events.column_names())):
         kept = drop_duplicates(kept.lazy(), config.duplicates).collect()
     least = {name: getattr(config, name) for name in ("min_user_events", "min_item_events")}
@@ -186,6 +194,8 @@ def encode(log: pl.DataFrame, source: ItemSource, config: FeatureConfig, users: 
     of_users = {}
     if isinstance(config.split, HeldOutUsers) and config.split.user_columns:
         of_users = columns_of_users(users, config.split.user_columns, sequences.users)
+    if isinstance(config.split, SessionTime):
+        sequences = sessions_as_users(sequences, round(config.split.gap_minutes * MINUTE))
     cuts, split = split_sequences(sequences, config.split, targets[sequences.events], of_users)
     sequences = sequences.truncate(cuts["test_end"])
     cuts = shift_cuts(cuts, sequences.offsets)

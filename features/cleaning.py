@@ -1,5 +1,6 @@
 """Rows of a log that no pipeline wants. Plans from LazyFrame to LazyFrame."""
 
+import numpy as np
 import polars as pl
 
 from features.config import Duplicates
@@ -12,6 +13,15 @@ TIME, EVENT = Events.timestamp.col, Events.event.col
 def keep_behaviours(events: pl.LazyFrame, kept: tuple[str, ...]) -> pl.LazyFrame:
     """Only the rows whose behaviour is in `kept`; all of them when `kept` is empty."""
     return events.filter(EVENT.is_in(kept)) if kept else events
+
+
+def keep_some_users(events: pl.DataFrame, count: int) -> pl.DataFrame:
+    """The rows of at most `count` users, drawn from those in order of appearance with seed 0."""
+    users = events[Events.user_id.name].unique(maintain_order=True)
+    if len(users) <= count:
+        return events
+    drawn = np.random.default_rng(0).permutation(len(users))[:count]
+    return events.filter(USER.is_in(users.gather(drawn).implode()))
 
 
 def may_repeat(events: pl.DataFrame) -> bool:

@@ -9,6 +9,9 @@ from pydantic import ConfigDict, Field
 from features.layout import ColdTargets, ColumnRules, Kind
 
 STRICT = ConfigDict(extra="forbid")
+CasesOf = Literal["window", "prefixes"]
+"""What a window of time asks. window: one case a user, all events in the window its targets.
+prefixes: one case an event in the window, all the user's events before it its history."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +28,7 @@ class GlobalTime:
     """Share of all events in the validation window, the last one before the test window."""
     test: float = 0.1
     """Share of all events in the test window."""
+    cases: CasesOf = "window"
 
     def __post_init__(self) -> None:
         if self.validation <= 0 or self.test <= 0 or self.validation + self.test >= 1:
@@ -43,13 +47,43 @@ class LastDays:
     name: Literal["last-days"] = "last-days"
     validation_days: float = 7.0
     test_days: float = 7.0
+    cases: CasesOf = "window"
 
     def __post_init__(self) -> None:
-        if self.validation_days <= 0 or self.test_days <= 0:
-            raise ValueError(
-                f"validation_days={self.validation_days} and test_days={self.test_days} must be "
-                "above 0: each window needs a length"
-            )
+        _refuse_no_length(self.validation_days, self.test_days)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionTime:
+    """Whole sessions split by the time they begin at, each as if it were a user of its own.
+
+    The protocol of session-based models (Diginetica, YooChoose): nothing of other sessions is
+    known, and every prefix of a session asks for the event after it. A training session ends at
+    the instant the validation window begins, should it last longer.
+    """
+
+    __pydantic_config__ = STRICT
+
+    name: Literal["session-time"] = "session-time"
+    validation_days: float = 7.0
+    """Length of the window, the last one before the test window; parts of a day are allowed."""
+    test_days: float = 7.0
+    gap_minutes: float = 30.0
+    """A longer pause than this ends a session; unused where the log names its sessions."""
+    cases: Literal["prefixes"] = "prefixes"
+
+    def __post_init__(self) -> None:
+        _refuse_no_length(self.validation_days, self.test_days)
+        if self.gap_minutes <= 0:
+            raise ValueError(f"gap_minutes={self.gap_minutes} must be above 0")
+
+
+def _refuse_no_length(validation_days: float, test_days: float) -> None:
+    if validation_days <= 0 or test_days <= 0:
+        raise ValueError(
+            f"validation_days={validation_days} and test_days={test_days} must be above 0: each "
+            "window needs a length"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +161,8 @@ class HeldOutUsers:
 
 
 SplitConfig = Annotated[
-    GlobalTime | LastDays | LeaveOneOut | LastSession | HeldOutUsers, Field(discriminator="name")
+    GlobalTime | LastDays | SessionTime | LeaveOneOut | LastSession | HeldOutUsers,
+    Field(discriminator="name"),
 ]
 Duplicates = Literal["keep", "exact", "consecutive", "first"]
 
@@ -146,6 +181,9 @@ class FeatureConfig:
     """Rows to drop. keep: none. exact: repeats of user, item, time and behaviour. consecutive:
     also an event like the user's event before it. first: all but the first event of a user,
     item and behaviour."""
+    users: int = 0
+    """Users kept, drawn at random (always the same ones), to try things on a part of a log; 0
+    keeps all."""
     min_user_events: int = 1
     """Users with fewer events are dropped, together with `min_item_events` to a fixed point.
     The counts include validation and test: above 1, the split knows a little of the future."""
@@ -192,6 +230,8 @@ class FeatureConfig:
                 f"target_events {sorted(alien)} are not among events {list(self.events)}: "
                 "nothing of them would be left to predict"
             )
+        if self.users < 0:
+            raise ValueError(f"users={self.users} must be 0 (all) or a number of users to keep")
         least_one = ("min_user_events", "min_item_events", "max_values", "max_categories")
         for name in (*least_one, "max_levels"):
             if getattr(self, name) < 1:

@@ -82,6 +82,19 @@ def group_by_user(events: pl.DataFrame, event_types: Sequence[str]) -> Sequences
     return sequences.take(np.argsort(user_codes, kind="stable"), offsets)
 
 
+def sessions_as_users(sequences: Sequences, gap: int) -> Sequences:
+    """The same events, each session as a user of its own, called `<user>/<number of session>`.
+
+    gap: microseconds, as in `session_starts`.
+    """
+    starts = session_starts(sequences, gap)
+    owners = np.searchsorted(sequences.offsets, starts, side="right") - 1
+    numbers = np.arange(len(starts)) - np.searchsorted(owners, owners) + 1
+    users = pl.Series(pl.from_arrow(sequences.users.take(pa.array(owners)))).cast(pl.String)
+    names = (users + "/" + pl.Series(numbers).cast(pl.String)).to_arrow()
+    return replace(sequences, users=names, offsets=np.append(starts, len(sequences)))
+
+
 def session_starts(sequences: Sequences, gap: int) -> Rows:
     """First row of every session, ascending; each user's first event starts one.
 

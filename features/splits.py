@@ -9,6 +9,15 @@ Time (`GlobalTime`, `LastDays`)
     user: the case has an empty history (start == test_start). Events of other behaviours than
     the target ones lie within the ranges too: evaluation picks the targets by behaviour code.
 
+    With `cases = "prefixes"` (kept in `DatasetSchema.split`) `features.store` reads each event of a
+    window as a case of its own, with all the user's events before it as history.
+
+Sessions by time (`SessionTime`)
+    Each session is a user of its own, and belongs to the part in which it begins. A training
+    session is cut at `validation_from`, a validation session at `test_from`; what follows there is
+    dropped. All sessions of validation and test have their first event at `<split>_start`, and
+    the cases are their prefixes of one event and more.
+
 Held-out blocks (`LeaveOneOut`: a block is one event; `LastSession`: one session)
     The test block is the user's last one with a target behaviour, the validation block the last
     one before it. Events between the two belong to the history of test, and not to training.
@@ -34,6 +43,7 @@ from features.config import (
     LastDays,
     LastSession,
     LeaveOneOut,
+    SessionTime,
     SplitConfig,
 )
 from features.errors import InputError
@@ -61,7 +71,7 @@ def split_sequences(
     of users that `HeldOutUsers` names, (U,). Raises InputError when a part would be empty.
     """
     instants = None
-    if isinstance(config, GlobalTime | LastDays):
+    if isinstance(config, GlobalTime | LastDays | SessionTime):
         instants = boundaries(sequences.timestamps, config)
     if isinstance(config, HeldOutUsers):
         cuts = hold_out_users(sequences.offsets, sequences.timestamps, config, of_users or {})
@@ -74,6 +84,8 @@ def split_sequences(
 def describe_split(config: SplitConfig, instants: tuple[int, int] | None) -> dict[str, Any]:
     """The split as `DatasetSchema.split` has it."""
     described = asdict(config)
+    if described.get("cases") == "window":  # as datasets were before there was a choice
+        del described["cases"]
     if instants is not None:
         described |= {"validation_from": instants[0], "test_from": instants[1]}
     return described
@@ -92,6 +104,9 @@ def cut_points(
         case LastSession():
             starts = session_starts(sequences, round(config.gap_minutes * MINUTE))
             return hold_out_last(sequences.offsets, starts, is_target)
+        case SessionTime():
+            assert instants is not None
+            return split_sessions(sequences.offsets, sequences.timestamps, *instants)
         case GlobalTime() | LastDays():
             assert instants is not None
             return split_at(sequences.offsets, sequences.timestamps, *instants)
@@ -101,22 +116,22 @@ def cut_points(
             )
 
 
-def boundaries(timestamps: Rows, config: GlobalTime | LastDays) -> tuple[int, int]:
+def boundaries(timestamps: Rows, config: GlobalTime | LastDays | SessionTime) -> tuple[int, int]:
     """First microsecond of the validation window and of the test window.
 
     By share: the test window starts at the time of the event at rank floor((1 - test) E), so it
     has at least that share (all events of one time fall on one side). By days: the windows are
     the last days up to and including the newest event.
     """
-    if isinstance(config, LastDays):
+    if isinstance(config, LastDays | SessionTime):
         return windows(int(timestamps.max()), config)
     ranks = quantile_ranks(config, len(timestamps))
     ordered = np.partition(timestamps, ranks)
     return int(ordered[ranks[0]]), int(ordered[ranks[1]])
 
 
-def windows(newest: int, config: LastDays) -> tuple[int, int]:
-    """The instants of `LastDays`, given the time of the newest event."""
+def windows(newest: int, config: LastDays | SessionTime) -> tuple[int, int]:
+    """The instants of windows in days, given the time of the newest event."""
     second = newest + 1 - round(config.test_days * DAY)
     return second - round(config.validation_days * DAY), second
 
@@ -133,6 +148,19 @@ def split_at(offsets: Rows, timestamps: Rows, validation_from: int, test_from: i
     first = start + np.add.reduceat(timestamps < validation_from, start, dtype=np.int64)
     second = start + np.add.reduceat(timestamps < test_from, start, dtype=np.int64)
     return dict(zip(CUTS, (start, first, first, second, second, end), strict=True))
+
+
+def split_sessions(offsets: Rows, timestamps: Rows, validation_from: int, test_from: int) -> Cuts:
+    """Give each session, a user of its own, to the part in which it begins, and cut it there."""
+    start = offsets[:-1]
+    plain = split_at(offsets, timestamps, validation_from, test_from)
+    train_end = np.where(timestamps[start] < validation_from, plain["train_end"], start)
+    validates = (train_end == start) & (timestamps[start] < test_from)
+    validation_end = np.where(validates, plain["validation_end"], train_end)
+    tests = timestamps[start] >= test_from
+    test_end = np.where(tests, plain["test_end"], validation_end)
+    ends = (start, train_end, train_end, validation_end, validation_end, test_end)
+    return dict(zip(CUTS, ends, strict=True))
 
 
 def hold_out_last(offsets: Rows, block_starts: Rows, is_target: NDArray[np.bool_]) -> Cuts:

@@ -124,10 +124,29 @@ class Dataset:
         return self._histories(self.cuts["start"][rows], self.cuts["train_end"][rows])
 
     def cases(self, split: Split) -> Cases:
-        """All users with a target and a non-empty or empty history in `split`, in user order."""
+        """All users with a target and a non-empty or empty history in `split`, in user order.
+
+        Where the split asks for prefixes: an event of a target behaviour that has events before it
+        is a case of its own, and a user has several, one after the other.
+        """
         first, last = self.cuts[f"{split}_start"], self.cuts[f"{split}_end"]
         users = np.flatnonzero(last > first)
+        if self.schema.split.get("cases") == "prefixes":
+            return self._prefixes(users, first[users], last[users])
         return Cases(users, self.cuts["start"][users], first[users], last[users])
+
+    def _prefixes(
+        self, users: NDArray[np.int64], first: NDArray[np.int64], last: NDArray[np.int64]
+    ) -> Cases:
+        counts = last - first
+        owner = np.repeat(np.arange(len(users)), counts)
+        row = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts) + first[owner]
+        start = self.cuts["start"][users][owner]
+        names = ("", *self.schema.event_types)
+        target = np.isin(names, self.schema.target_events)[self.events[row]]
+        kept = target & (row > start)
+        row = row[kept]
+        return Cases(users[owner][kept], start[kept], row, row + 1)
 
     def histories(self, cases: Cases) -> Histories:
         """The histories of `cases`, without copying."""

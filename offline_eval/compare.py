@@ -21,7 +21,7 @@ from offline_eval.pairs import significance_letters
 from offline_eval.records import PER_USER_FILE
 from offline_eval.report import Comparison, Kind, Report, label, read_report, without_nan
 from offline_eval.seeds import compare_seeds, estimate_seeds
-from offline_eval.significance import Estimate
+from offline_eval.significance import Estimate, per_owner
 from offline_eval.table import main_metrics
 
 GATE = "recent_popularity"
@@ -165,7 +165,9 @@ def _gather(
         for system in report.systems:
             if system.kind == "baseline" and (number > 0 or not baselines):
                 continue
-            found = frame.filter(pl.col("system") == system.name).sort("user_id")
+            found = frame.filter(pl.col("system") == system.name).sort(
+                "user_id", maintain_order=True
+            )
             users = found["user_id"] if users is None else users
             if not found["user_id"].equals(users):
                 raise InputError(
@@ -174,14 +176,17 @@ def _gather(
                 )
             key = {"bundle": name, "stage": f"{name} without ranker"}.get(system.kind, system.name)
             kinds[key] = system.kind
-            values = {one: found[one].to_numpy().astype(np.float64) for one in names}
+            owners = found["user_id"].rle_id().to_numpy().astype(np.int64)  # a user's cases
+            values = {
+                one: per_owner(found[one].to_numpy().astype(np.float64), owners) for one in names
+            }
             rows.setdefault(key, []).append(values)
     assert users is not None  # a report has a bundle
     stacked = {
         key: {one: np.stack([values[one] for values in found]) for one in names}
         for key, found in rows.items()
     }
-    return kinds, stacked, len(users)
+    return kinds, stacked, users.n_unique()
 
 
 def _pairs(

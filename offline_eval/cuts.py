@@ -17,6 +17,10 @@ from offline_eval.hits import Truth
 from offline_eval.metrics import Bools, Floats, Ints
 from offline_eval.task import Task
 
+SEEN = (0, 1, 5, 10, 50)
+"""Training events from which on a target is in the next group of `by_support`."""
+SPARSE_BELOW = 5
+"""Training events below which an item is sparse; the usual filters of session data drop it."""
 LENGTHS = (1, 5, 20, 100)
 """A history of at least so many events begins a new group."""
 
@@ -79,6 +83,27 @@ def by_popularity(task: Task, interactions_V: Ints) -> Cut:
     groups_V[interactions_V == 0] = 0
     names = ("cold: none", "tail: last third", "middle third", "head: first third")
     return Cut("training events of the target", names, groups_V[task.truth.items])
+
+
+def by_support(task: Task, interactions_V: Ints) -> Cut:
+    """Groups of targets by their training events: from none at all to 50 and more."""
+    ends = [*(str(start - 1) for start in SEEN[1:]), ""]
+    names = [str(low) if str(low) == high else f"{low} to {high}"
+             for low, high in zip(SEEN, ends, strict=True)]  # fmt: skip
+    names[-1] = f"{SEEN[-1]} or more"
+    codes_V = np.digitize(interactions_V, SEEN) - 1
+    return Cut("times the target was seen in training", tuple(names), codes_V[task.truth.items])
+
+
+def by_view(task: Task, interactions_V: Ints) -> Cut:
+    """The three test views of session data: standard, sparse and cold targets.
+
+    All are ranked among the same candidates, whole catalogue and all.
+    """
+    views = ("cold: never seen", f"sparse: seen 1 to {SPARSE_BELOW - 1} times",
+             f"standard: seen {SPARSE_BELOW} times or more")  # fmt: skip
+    codes_V = np.digitize(interactions_V, (1, SPARSE_BELOW))
+    return Cut("view", views, codes_V[task.truth.items])
 
 
 def cut_block(cut: Cut, truth: Truth, start: int, stop: int) -> Cut:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from offline_eval.metrics import Bools, Floats
+from offline_eval.metrics import Bools, Floats, Ints
 
 LEVEL = 0.95
 """Confidence of every interval here."""
@@ -67,11 +67,18 @@ def normal_interval(value: float, standard_error: float) -> tuple[float, float]:
     return value - half, value + half
 
 
-def resampled_means(values_UM: Floats, resamples: int, seed: int) -> NDArray[np.float64]:
-    """Bootstrap means over users, (S, M). nan values take no part; no defined user gives nan."""
+def resampled_means(
+    values_UM: Floats, resamples: int, seed: int, owners_U: Ints | None = None
+) -> NDArray[np.float64]:
+    """Bootstrap means over users, (S, M). nan values take no part; no defined user gives nan.
+
+    owners_U: equal numbers, next to each other, are cases of one user, and drawn together.
+    """
     defined_UM = ~np.isnan(values_UM)
     masks_UD, mask_M = _distinct_columns(defined_UM)
     known_UC = np.concatenate([np.where(defined_UM, values_UM, 0.0), masks_UD], axis=1)
+    if owners_U is not None:
+        known_UC = np.add.reduceat(known_UC, first_of_each(owners_U))
     known_UC = known_UC.astype(np.float32)
     stream = np.random.SFC64(seed)
     totals_SC = np.zeros((resamples, known_UC.shape[1]))
@@ -107,9 +114,40 @@ def _distinct_columns(flags_UM: Bools) -> tuple[Bools, list[int]]:
     return np.stack(distinct, axis=1), which
 
 
-def estimate_means(values_UM: Floats, *, resamples: int = 1000, seed: int = 0) -> list[Estimate]:
-    """The mean of each metric with its percentile bootstrap interval over users."""
-    means_SM = resampled_means(values_UM, resamples, seed)
+def first_of_each(owners_U: Ints) -> Ints:
+    """Places where a run of equal numbers begins.
+
+    >>> first_of_each(np.array([7, 7, 2, 3, 3])).tolist()
+    [0, 2, 3]
+    """
+    return np.flatnonzero(np.append(True, np.diff(owners_U) != 0)[: len(owners_U)])
+
+
+def per_owner(values_U: Floats, owners_U: Ints) -> Floats:
+    """One value an owner of several cases, whose mean over owners is the mean over all cases.
+
+    An owner's sum over the defined cases, divided by the mean number of these; nan without any.
+
+    >>> per_owner(np.array([1.0, 0.0, 0.5]), np.array([4, 4, 6])).tolist()
+    [0.6666666666666666, 0.3333333333333333]
+    """
+    starts = first_of_each(owners_U)
+    if len(starts) == len(owners_U):
+        return values_U
+    defined = np.add.reduceat((~np.isnan(values_U)).astype(np.float64), starts)
+    sums = np.add.reduceat(np.nan_to_num(values_U.astype(np.float64), nan=0.0), starts)
+    mean_count = defined.sum() / max(np.count_nonzero(defined), 1)
+    return np.where(defined > 0, sums / max(mean_count, 1.0), np.nan)
+
+
+def estimate_means(
+    values_UM: Floats, *, resamples: int = 1000, seed: int = 0, owners_U: Ints | None = None
+) -> list[Estimate]:
+    """The mean of each metric with its percentile bootstrap interval over users.
+
+    owners_U: as in `resampled_means`, where a row is a case and a user has several.
+    """
+    means_SM = resampled_means(values_UM, resamples, seed, owners_U)
     estimates = []
     for values_U, means_S in zip(values_UM.T, means_SM.T, strict=True):
         known = values_U[~np.isnan(values_U)]

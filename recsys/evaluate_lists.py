@@ -9,6 +9,7 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from features.errors import InputError
 from features.layout import CATALOGUE, Split
 from features.stage import file_sha256, write_stage
 from features.store import Dataset
@@ -56,6 +57,11 @@ def evaluate_lists(  # noqa: PLR0913 (each is a part of the protocol, or says wh
     check_request(ks, baselines)
     data = Dataset.open(dataset)
     task = Task.of(data, split, exclude_seen=exclude_seen)
+    if len(np.unique(task.users)) < len(task):
+        raise InputError(
+            f"{dataset} asks for every prefix of a history ({len(task):,} cases), and a file of "
+            "lists has one list a user: build the dataset with another split"
+        )
     extra = user_cuts(users, user_columns, data, task)
     ks = tuple(sorted(set(ks)))
     main_k = MAIN_K if MAIN_K in ks else ks[-1]

@@ -1,4 +1,7 @@
-"""Runs systems over a task, block by block of users, and keeps one value a user and metric.
+"""Runs systems over a task, block by block of cases, and keeps one value a case and metric.
+
+A case is a user; where a split asks for prefixes a user has several cases, next to each other, and
+intervals and tests draw users, all their cases with them.
 
 Lists and values go to Parquet as they come; memory does not grow with users x items.
 """
@@ -23,7 +26,9 @@ from offline_eval.cuts import (
     Cut,
     by_history_length,
     by_popularity,
+    by_support,
     by_training,
+    by_view,
     by_warmth,
     cut_block,
     cut_values,
@@ -48,7 +53,7 @@ from offline_eval.records import (
     user_rows,
 )
 from offline_eval.report import Comparison, CutEstimate, System, TwoStages
-from offline_eval.significance import Estimate, estimate_means, single_figure
+from offline_eval.significance import Estimate, estimate_means, per_owner, single_figure
 from offline_eval.task import Task, flat_rows
 from offline_eval.two_stage import count_fates, measure_candidates
 from recsys.contestants import Contestant
@@ -92,6 +97,8 @@ class Measurement:
             by_training(self.task, trained[self.task.users]),
             by_history_length(self.task),
             by_popularity(self.task, self._events_V),
+            by_support(self.task, self._events_V),
+            by_view(self.task, self._events_V),
             *self.extra_cuts,
         ]
         self._vectors = category_vectors(self.data)
@@ -187,7 +194,8 @@ class Measurement:
             )
             for (cut, group, name), found in self._estimates(cut_values).items()
         ]
-        self._main[contestant.name] = values[f"{MAIN_METRIC}@{self.main_k}"]
+        main = values[f"{MAIN_METRIC}@{self.main_k}"]
+        self._main[contestant.name] = per_owner(main, self.task.users)
 
     def two_stages(self, recommender: Recommender) -> TwoStages:
         """What the candidates of a bundle with a ranker allow; it must be the first system."""
@@ -222,7 +230,9 @@ class Measurement:
 
     def _estimates(self, values: Mapping[Name, Floats]) -> dict[Name, Estimate]:
         table_UM = np.stack(list(values.values()), axis=1)
-        means = estimate_means(table_UM, resamples=self.resamples, seed=self.seed)
+        means = estimate_means(
+            table_UM, resamples=self.resamples, seed=self.seed, owners_U=self.task.users
+        )
         return dict(zip(values, means, strict=True))
 
     def comparisons(self) -> list[Comparison]:

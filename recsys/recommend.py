@@ -9,10 +9,13 @@ from rich.table import Table
 from features.errors import InputError
 from features.layout import Split
 from features.store import Dataset
+from serving.model_source import ModelSource
 from serving.recommender import Recommendations, Recommender
 
 SHOWN_HISTORY = 5
 """Most recent events to print."""
+SHOWN_CATEGORIES = 3
+"""Likeliest values to print of each column that the bundle predicts."""
 
 
 def recommend_items(bundle: Path, items: Sequence[str], k: int) -> None:
@@ -56,6 +59,12 @@ def user_history(
     ]
 
 
+def predicted_columns(recommender: Recommender) -> list[str]:
+    """Category columns whose next value some source of the bundle predicts."""
+    models = [one for one in recommender.pipeline.sources if isinstance(one, ModelSource)]
+    return [column for one in models for column in one.predicted]
+
+
 def show(
     recommender: Recommender,
     history: Sequence[int | str],
@@ -64,7 +73,9 @@ def show(
     *,
     user: str = "this history",
 ) -> None:
-    """Print the last events of a history and the recommendations for it."""
+    """Print the last events of a history, the recommendations for it, and what kind of item is
+    likely to come next, where the bundle predicts that.
+    """
     recent = history[-SHOWN_HISTORY:]
     console.print(f"[bold]{user}[/] has {len(history)} events; the last {len(recent)}:")
     for item in recent:
@@ -79,6 +90,11 @@ def show(
         score = f"{item.score:.3f}"
         table.add_row(str(rank), str(item.item_id), item.title or "", score, item.source)
     console.print(table)
+    if history and not {"unknown_items", "no_history"} & set(answer.degraded):
+        for column in predicted_columns(recommender):
+            likely = recommender.next_categories(history, column, k=SHOWN_CATEGORIES)
+            told = ", ".join(f"{value} {share:.0%}" for value, share in likely)
+            console.print(f"next {column}: {told}", highlight=False, markup=False)
     if answer.degraded:
         console.print(f"degraded: {', '.join(answer.degraded)}", style="yellow")
     console.print(f"bundle {answer.bundle_version[:12]}", style="dim")

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from serving.calibration import Calibration
+from serving.category_spec import CategoryCutSpec
 from serving.history_spec import HistoryNeighbourSpec
 from serving.measured import IndexRecall, ItemParity, Parity, Quantized
 from serving.policy_spec import PolicySpec
@@ -34,7 +35,7 @@ class ModelSpec(Strict):
     model: str
     """Name in recsys.models.MODELS, for the record."""
     encoder: str
-    """Graph with one output (B, D) float32."""
+    """Graph with the output (B, D) float32, and one more for each of `predicted`."""
     inputs: tuple[str, ...]
     """Input names of `features.encode`, in the order of the graph."""
     vectors: str
@@ -53,6 +54,11 @@ class ModelSpec(Strict):
     """Candidates an approximate index compares at half precision, per result asked for; 0: all."""
     precision: Literal["float32", "int8"] = "float32"
     """Of the encoder's weights."""
+    predicted: tuple[str, ...] = ()
+    """Item columns of which the encoder also gives logits, (B, C) float32: column c is code c + 2
+    of the next item's value."""
+    cut: CategoryCutSpec | None = None
+    """By one of these; None searches the whole catalogue."""
 
     def graphs(self) -> set[str]:
         """Its ONNX files."""

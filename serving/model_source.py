@@ -16,6 +16,7 @@ from features.encode import SENTENCE, TOKEN_INPUTS, Histories, encode_histories
 from serving.block import Block
 from serving.bundle import Bundle
 from serving.candidates import Proposals, most_similar
+from serving.category_cut import CategoryCut, cut_of
 from serving.errors import BundleError, RequestError
 from serving.graphs import open_graph
 from serving.index import RemoteIndexes, VectorIndex, build_index, extend_index
@@ -42,6 +43,18 @@ class Graphs:
     items: ItemEncoder | None
     """None for a model that knows items by id only."""
 
+    def sizes(self, spec: ModelSpec, directory: Path) -> dict[str, int]:
+        """Known values by predicted column; raises BundleError where an output is missing."""
+        outputs = self.history.get_outputs()[1:]
+        if len(outputs) != len(spec.predicted):
+            raise BundleError(
+                f"{directory / spec.encoder} has {1 + len(outputs)} outputs, the manifest says one "
+                f"for the history and one for each of {spec.predicted}"
+            )
+        return {
+            name: int(node.shape[-1]) for name, node in zip(spec.predicted, outputs, strict=True)
+        }
+
 
 class ModelSource:
     """A history becomes a vector; items are found by inner product."""
@@ -53,12 +66,14 @@ class ModelSource:
         vectors_VD: NDArray[np.float16],
         item_table: Mapping[str, NDArray],
         index: VectorIndex,
+        cut: CategoryCut | None,
     ) -> None:
-        """item_table: at least what the history encoder reads, but `vector`."""
+        """item_table: at least what the history encoder and the cut read, but `vector`."""
         self.name, self.candidates = spec.name, spec.candidates
         self.inputs, self.max_len, self.dim = spec.inputs, spec.max_len, spec.dim
         self.graph, self._graphs, self._spec = graphs.history, graphs, spec
         self._outputs = [node.name for node in self.graph.get_outputs()]
+        self.predicted, self._cut = spec.predicted, cut
         self._item_table = {**item_table, VECTOR: vectors_VD}
         self.vectors_VD = vectors_VD
         self.index = index
@@ -90,16 +105,35 @@ class ModelSource:
         if spec.item_encoder:
             path = bundle.path / spec.item_encoder
             items = ItemEncoder.load(path, spec.item_inputs, spec.dim)
+        graphs = Graphs(graph, items)
+        cut = cut_of(spec, graphs.sizes(spec, bundle.path), item_table, vectors_VD)
         if indexes is None:
             index = build_index(vectors_VD, batches=batches, refine=spec.refine)
         else:
             index = indexes.open(bundle, spec, vectors_VD)
-        return cls(spec, Graphs(graph, items), vectors_VD, item_table, index)
+        return cls(spec, graphs, vectors_VD, item_table, index, cut)
 
     def encode(self, histories: Histories) -> Floats:
         """History vectors, (B, D) float32."""
+        return self._encode(histories, self._outputs[:1])[0]
+
+    def category_logits(self, histories: Histories, column: str) -> Floats:
+        """Logits (B, C) of the next item's value: column c is code c + 2.
+
+        Raises RequestError for a column that the model does not predict.
+        """
+        if column not in self.predicted:
+            raise RequestError(
+                f"the source {self.name!r} ({self._spec.model}) does not predict {column!r}: it "
+                f"predicts {list(self.predicted) or 'no categories'}"
+            )
+        name = self._outputs[1 + self.predicted.index(column)]
+        return self._encode(histories, [name])[0]
+
+    def _encode(self, histories: Histories, outputs: list[str]) -> list[Floats]:
+        """The outputs of the graph, in their order, for all histories."""
         if len(histories) == 1:
-            return self._run(histories)
+            return self._run(histories, outputs)
         longest = max(min(int(histories.lengths.max()), self.max_len), 1)
         width = self._width()
         step = max(ENCODE_TOKENS // (longest * width), 1)
@@ -107,26 +141,27 @@ class ModelSource:
         if width > 1:  # padding is dear: like lengths together
             order = np.argsort(histories.lengths, kind="stable")
         parts = [
-            self._run(histories.take(order[start : start + step]))
+            self._run(histories.take(order[start : start + step]), outputs)
             for start in range(0, len(histories), step)
         ]
-        return np.concatenate(parts)[np.argsort(order)]
+        back = np.argsort(order)
+        return [np.concatenate(one)[back] for one in zip(*parts, strict=True)]
 
     def _width(self) -> int:
         """Tokens of one event, at most: for a model that reads item sentences their width."""
         reads = any(name in TOKEN_INPUTS for name in self.inputs)
         return self._item_table[SENTENCE].shape[1] if reads else 1
 
-    def _run(self, histories: Histories) -> Floats:
+    def _run(self, histories: Histories, outputs: list[str]) -> list[Floats]:
         encoded = encode_histories(histories, self.inputs, self.max_len, self._item_table)
         if VECTOR_INPUT in encoded:
             encoded[VECTOR_INPUT] = encoded[VECTOR_INPUT].astype(np.float32)
-        output = self.graph.run(self._outputs, encoded)[0]
-        assert isinstance(output, np.ndarray)
-        return output
+        return [np.asarray(output) for output in self.graph.run(outputs, encoded)]
 
     def propose(self, block: Block, policy: Policy, k: int) -> Proposals:
         """Nothing for an empty history, or where the vector is not finite."""
+        if self._cut is not None:
+            return self._propose_within(self._cut, block, policy, k)
         queries_BD = self.encode(block.histories)
         silent_B = block.histories.ends == block.histories.starts
         silent_B |= ~np.isfinite(queries_BD.sum(axis=1))
@@ -134,6 +169,17 @@ class ModelSource:
             return self.index.search(queries_BD, block, policy, k)
         queries_BD = np.where(silent_B[:, None], np.float32(0), queries_BD)
         found = self.index.search(queries_BD, block, policy, k)
+        found.items[silent_B], found.scores[silent_B] = 0, NOTHING
+        return found
+
+    def _propose_within(self, cut: CategoryCut, block: Block, policy: Policy, k: int) -> Proposals:
+        """As `propose`, among the items of the likeliest categories."""
+        assert self._spec.cut is not None
+        logits = self._outputs[1 + self.predicted.index(self._spec.cut.column)]
+        queries_BD, logits_BC = self._encode(block.histories, [self._outputs[0], logits])
+        found = cut.search(queries_BD, logits_BC, block, policy, k)
+        silent_B = block.histories.ends == block.histories.starts
+        silent_B |= ~np.isfinite(queries_BD.sum(axis=1))
         found.items[silent_B], found.scores[silent_B] = 0, NOTHING
         return found
 
@@ -165,13 +211,16 @@ class ModelSource:
             for name in self._attributes()
         }
         index = extend_index(self.index, vectors_VD)
-        return ModelSource(self._spec, self._graphs, vectors_VD, table, index)
+        sizes = self._graphs.sizes(self._spec, Path())
+        cut = cut_of(self._spec, sizes, table, vectors_VD)
+        return ModelSource(self._spec, self._graphs, vectors_VD, table, index, cut)
 
     def _attributes(self) -> list[str]:
-        """Names of the item attributes that the history encoder reads, but the vector."""
+        """Names of the item attributes that history encoder and cut read, but the vector."""
         named = [name.removeprefix("item.") for name in self.inputs if name.startswith("item.")]
+        named += [self._spec.cut.column] if self._spec.cut else []
         sentences = [SENTENCE] if any(name in TOKEN_INPUTS for name in self.inputs) else []
-        return [name for name in (*named, *sentences) if name != VECTOR]
+        return [name for name in dict.fromkeys((*named, *sentences)) if name != VECTOR]
 
     def write(self, directory: Path) -> None:
         """Write the item vectors."""

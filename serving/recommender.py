@@ -26,6 +26,7 @@ from serving.index import RemoteIndexes
 from serving.manifest import TreeRankerSpec
 from serving.neural import NeuralRanker
 from serving.new_items import ItemRows
+from serving.next_categories import Likely, likeliest
 from serving.options import NO_OPTIONS, ContextReader, Options
 from serving.parts import Parts
 from serving.pipeline import Pipeline, refuse_degraded
@@ -189,6 +190,10 @@ class Recommender:
         request = self.reader.read_frame(frame)
         ranked = self.rank(request.histories, k=self._width(k), at=request.at)
         return self.as_frame(request.users, ranked)
+
+    def next_categories(self, history: History, column: str, k: int = 5) -> list[Likely]:
+        """The k likeliest values of a category column for the next item; see `likeliest`."""
+        return likeliest(self._parts, self.reader.read(history, None).histories, column, k)
 
     def similar_items(
         self, raw_item_id: RawId, *, k: int = 10, at: Moment | None = None

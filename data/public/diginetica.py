@@ -1,16 +1,17 @@
 """Diginetica: sessions of a shop (CIKM Cup 2016, track 2).
 
-The raw files as published (train-item-views.csv, train-purchases.csv, product-categories.csv;
-separated by `;`), or a Parquet layout of the usual preparation for session models, which knows
-neither users nor times: there each session is a user of its own.
+The raw files as published (train-item-views.csv, train-purchases.csv, product-categories.csv,
+products.csv; separated by `;`), or a Parquet layout of the usual preparation for session models,
+which knows neither users nor times: there each session is a user of its own.
 """
 
 from datetime import datetime
+from pathlib import Path
 
 import polars as pl
 
 from data.public.formats import separated
-from data.public.recipe import Layout, Recipe, Table, number
+from data.public.recipe import Layout, Recipe, Table, number, text
 
 FIRST_TEST_SESSION = 1_000_000
 """Test sessions, those of the last week, are numbered from here."""
@@ -62,7 +63,22 @@ def _raw(file: str, event: str) -> Table:
     )
 
 
-_CATEGORIES = {"item_id": number("itemId"), "category": pl.col("categoryId").cast(pl.String)}
+_ITEM = ("categoryId", "pricelog2", "product.name.tokens")
+"""Of an item: the first column stands in product-categories.csv, the others in products.csv."""
+
+
+def _either_file(path: Path) -> pl.LazyFrame:
+    """A file of items with the columns of both, those of the other one null."""
+    frame = separated(";")(path)
+    found = frame.collect_schema().names()
+    columns = [pl.col(n) if n in found else pl.lit(None, pl.String).alias(n) for n in _ITEM]
+    return frame.select("itemId", *columns)
+
+
+def _one_row_an_item(rows: pl.LazyFrame) -> pl.LazyFrame:
+    values = [pl.col(name).drop_nulls().first() for name in _ITEM]
+    return rows.group_by("itemId", maintain_order=True).agg(values)
+
 
 DIGINETICA = Recipe(
     layouts=(
@@ -96,16 +112,30 @@ DIGINETICA = Recipe(
             folder="diginetica-raw",
             events=(_raw("train-item-views.csv", "view"), _raw("train-purchases.csv", "buy")),
             items=Table(
-                files=("product-categories.csv",), read=separated(";"), columns=_CATEGORIES
+                files=("product-categories.csv", "products.csv"),
+                read=_either_file,
+                then=_one_row_an_item,
+                columns={
+                    "item_id": number("itemId"),
+                    "category": text("categoryId"),
+                    "price_step": text("pricelog2"),
+                    "name_tokens": text("product.name.tokens").str.split(","),
+                },
             ),
         ),
     ),
-    item_columns={"category": "category"},
+    item_columns={
+        "category": "category",
+        "price_step": "category",
+        "name_tokens": "categories",
+    },
     licence="CIKM Cup 2016: research use",
     citation="CIKM Cup 2016 Track 2: Personalized E-Commerce Search Challenge, Diginetica",
     notes=(
         "In the Parquet layout a session is a user and times are made up from the number of the "
         "session; test sessions (last week) have numbers from 1,000,000 and times from 2016-07-01.",
+        "`price_step` is the logarithm of the price to base 2, in whole steps, as published; "
+        "`name_tokens` are the anonymous words of the product's name, in order.",
         "In the raw files `timeframe` is milliseconds within the session; users without an id are "
         "their session, with a minus sign.",
     ),

@@ -21,7 +21,7 @@ _EVENT = {
     "user_id": number("user_id"),
     "item_id": number("product_id"),
     "event": text("event_type"),
-    "session_id": text("user_session"),
+    "session_id": pl.coalesce(text("user_session"), text("user_id")),
     "value": pl.col("price").cast(pl.Float64),
 }
 _ITEM = {
@@ -54,5 +54,8 @@ REES46 = Recipe(
     },
     licence="Free to use with attribution to REES46 Marketing Platform and Open CDP",
     citation="M. Kechinov. 2019. eCommerce behavior data from multi category store. Kaggle",
-    notes=("`value` is the price of the event's row.",),
+    notes=(
+        "`value` is the price of the event's row.",
+        "An event without a session belongs to one that is called like its user.",
+    ),
 )

@@ -35,6 +35,22 @@ class HistoryConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CategoryCut:
+    """Candidates of the model are the items of the likeliest next categories (HierSRec's idea)."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    column: str
+    """A category column that the model predicts."""
+    share: float = 0.04
+    """Categories are taken, the likeliest first, until they hold this share of the catalogue."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share <= 1:
+            raise ValueError(f"share={self.share} must be above 0 and at most 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExportConfig:
     """What goes into a bundle."""
 
@@ -49,6 +65,9 @@ class ExportConfig:
     """Items each source proposes to the ranker."""
     encoder_precision: Literal["float32", "int8"] = "float32"
     """Of the weights that encode histories. int8 is refused where it changes too many answers."""
+    category_cut: CategoryCut | None = None
+    """Of a model that predicts categories (m2trec): leaves most of the catalogue out before items
+    are scored."""
     ranker: Literal["none", "lightgbm", "neural", "stacked"] = "none"
     """none: sources answer in order of priority. lightgbm: trained on the validation cases.
     neural: a run of a ranker. stacked: lightgbm, with the score of a neural ranker among its

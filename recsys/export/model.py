@@ -17,10 +17,11 @@ from recsys.export.item_encoder import (
     measure_item_parity,
     quantize_item_encoder,
 )
-from recsys.export.onnx import export_encoder, measure_parity
+from recsys.export.onnx import export_encoder, measure_parity, predicted
 from recsys.export.reuse import known_vectors
 from recsys.models.interface import ItemBatch, Retriever
 from recsys.training.run import load_retriever
+from serving.category_spec import CategoryCutSpec
 from serving.errors import BundleError
 from serving.item_encoder import ItemEncoder
 from serving.manifest import IndexRecall, ItemParity, ModelSpec, Parity, Quantized
@@ -72,6 +73,12 @@ def export_model(
     """
     model, name = load_retriever(run)
     reads_attributes = bool(model.item_inputs)
+    cut = config.category_cut
+    if cut is not None and cut.column not in predicted(model):
+        raise InputError(
+            f"export.category_cut.column = {cut.column!r}, but the model ({name}) predicts "
+            f"{list(predicted(model)) or 'no categories'}: name one of these, or train with a head"
+        )
     spec = ModelSpec(
         name="model",
         model=name,
@@ -84,6 +91,8 @@ def export_model(
         item_encoder="model.items.onnx" if reads_attributes else "",
         item_inputs=tuple(model.item_inputs),
         precision=config.encoder_precision,
+        predicted=predicted(model),
+        cut=None if cut is None else CategoryCutSpec(column=cut.column, share=cut.share),
     )
     num_items, reused = data.schema.num_items, 0
     item_parity: tuple[ItemParity, ...] = ()

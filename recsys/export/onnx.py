@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from features.encode import Histories, encode_histories
 from recsys.export.recurrent import TRANSLATIONS
+from recsys.models.categories import PredictsCategories
 from recsys.models.interface import HistoryBatch, Retriever
 from serving.errors import BundleError
 from serving.graphs import open_graph
@@ -34,16 +35,26 @@ BATCHES = (1, 2, 7)
 
 
 class HistoryEncoder(nn.Module):
-    """`encode_history` with the named inputs as positional ones, as a graph has them."""
+    """`encode_history` with the named inputs as positional ones, as a graph has them.
+
+    For a model that predicts categories their logits are further outputs.
+    """
 
     def __init__(self, model: Retriever) -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, *values: Tensor) -> Tensor:
-        """values: the model's `history_inputs` in order. Returns (B, D) float32."""
-        inputs = dict(zip(self.model.history_inputs, values, strict=True))
-        return self.model.encode_history(HistoryBatch.of(inputs)).float()
+    def forward(self, *values: Tensor) -> tuple[Tensor, ...]:
+        """values: the model's `history_inputs` in order. Returns (B, D) and (B, C)s, float32."""
+        batch = HistoryBatch.of(dict(zip(self.model.history_inputs, values, strict=True)))
+        if isinstance(self.model, PredictsCategories):
+            return tuple(output.float() for output in self.model.encode_with_categories(batch))
+        return (self.model.encode_history(batch).float(),)
+
+
+def predicted(model: Retriever) -> tuple[str, ...]:
+    """Columns of which the exported encoder gives logits."""
+    return model.head_names if isinstance(model, PredictsCategories) else ()
 
 
 def export_encoder(
@@ -55,7 +66,8 @@ def export_encoder(
     """
     example = _tensors(model, _sample(num_items, 3, max(model.max_len // 2, 2)), item_table)
     dynamic = {"values": tuple({0: "batch", 1: "length"} for _ in example)}
-    names = (model.history_inputs, ("history",))
+    outputs = ("history", *(f"category.{name}" for name in predicted(model)))
+    names = (model.history_inputs, outputs)
     write_graph(HistoryEncoder(model), example, names, dynamic, path)
 
 
@@ -69,7 +81,10 @@ def write_graph(
     """Write a module as one ONNX file. names: of the inputs and of the outputs."""
     with warnings.catch_warnings():  # torch's own, about torch's own
         warnings.simplefilter("ignore", FutureWarning)
+        warnings.simplefilter("ignore", DeprecationWarning)
         warnings.filterwarnings("ignore", message=".*will not be used, since it shares")
+        for about_recurrent_layers in ("The .grad attribute", "The tensor attributes"):
+            warnings.filterwarnings("ignore", message=about_recurrent_layers)
         program = torch.onnx.export(
             module.eval(),
             tuple(example),
@@ -117,15 +132,17 @@ def _compare(
             histories = _sample(num_items, batch, length)
             encoded = encode_histories(histories, model.history_inputs, model.max_len, item_table)
             with torch.inference_mode():
-                torch_BD = HistoryEncoder(model)(*_tensors(model, histories, item_table)).numpy()
-            onnx_BD = np.asarray(graph.run(None, encoded)[0])
-            scale = float(np.abs(torch_BD).max())
-            difference = float(np.abs(onnx_BD - torch_BD).max())
-            if not difference <= TOLERANCE * max(scale, 1.0):  # also when it is nan
-                raise BundleError(
-                    f"the exported graph differs from the model by {difference:.2g} for {batch} "
-                    f"histories of {length} events (values up to {scale:.2g}): not published"
-                )
+                expected = HistoryEncoder(model)(*_tensors(model, histories, item_table))
+            scale = difference = 0.0
+            for output, tensor in zip(graph.run(None, encoded), expected, strict=True):
+                apart = float(np.abs(np.asarray(output) - tensor.numpy()).max())
+                largest = float(tensor.abs().max())
+                if not apart <= TOLERANCE * max(largest, 1.0):  # also when it is nan
+                    raise BundleError(
+                        f"the exported graph differs from the model by {apart:.2g} for {batch} "
+                        f"histories of {length} events (values up to {largest:.2g}): not published"
+                    )
+                scale, difference = max(scale, largest), max(difference, apart)
             results.append(
                 Parity(batch=batch, length=length, max_abs_difference=difference, scale=scale)
             )

@@ -9,6 +9,7 @@ from recsys.models.dare import DARE, DAREConfig
 from recsys.models.dare_baselines import DIN, ETA, TWIN, AveragePooling, SIMHard
 from recsys.models.dtrn import DTRN, DTRNConfig
 from recsys.models.event_gru import EventGRU, EventGRUConfig
+from recsys.models.gru4rec import GRU4Rec, GRU4RecConfig
 from recsys.models.interest_fields import InterestConfig
 from recsys.models.life_events import LifeEvents, LifeEventsConfig
 from recsys.models.m2trec import M2TRec, M2TRecConfig
@@ -32,6 +33,7 @@ MODELS: dict[str, ModelEntry] = {
     "event_gru": ModelEntry(EventGRUConfig, EventGRU, "outcome"),
     "life_events": ModelEntry(LifeEventsConfig, LifeEvents, "outcome"),
     "recformer": ModelEntry(RecformerConfig, Recformer, "retriever"),
+    "gru4rec": ModelEntry(GRU4RecConfig, GRU4Rec, "retriever"),
     "m2trec": ModelEntry(M2TRecConfig, M2TRec, "retriever"),
     "playlist_seq2seq": ModelEntry(PlaylistSeq2SeqConfig, PlaylistSeq2Seq, "retriever"),
     "playlist_bow": ModelEntry(PlaylistBowConfig, PlaylistBow, "retriever"),

@@ -204,9 +204,15 @@ class M2TRec(Retriever):
         """The query vector of each session, (B, D)."""
         return self.query(self._session_of(batch))
 
-    def category_logits(self, batch: HistoryBatch, column: str) -> Tensor:
-        """Logits (B, C - 2) over the known values of a column with a head."""
-        return self._head(column)(self._session_of(batch), self.attributes.table(column))
+    def encode_with_categories(self, batch: HistoryBatch) -> tuple[Tensor, ...]:
+        """The query vector (B, D), then logits (B, C - 2) over the known values of each column with
+        a head; see `recsys.models.categories`.
+        """
+        session_BD = self._session_of(batch)
+        logits = (
+            self._head(name)(session_BD, self.attributes.table(name)) for name in self.head_names
+        )
+        return self.query(session_BD), *logits
 
     def _head(self, column: str) -> CategoryHead:
         head = self.heads[self.head_names.index(column)]

@@ -194,6 +194,9 @@ class TrainConfig:
     epochs_per_validation: int = 1
     patience: int = 10
     """Stop after this many validations in a row without a better score (retrievers: NDCG@10)."""
+    repeats: bool = False
+    """Whether validation may recommend items of the history again (retrievers): give the value
+    that `export.policy.exclude_seen` contradicts, so that what is chosen is what will be served."""
     validation_users: int = 10_000
     """Users drawn for validation, where there are more."""
     start_from: str = ""

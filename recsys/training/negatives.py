@@ -12,9 +12,17 @@ from numpy.typing import NDArray
 
 from features.errors import InputError
 from recsys.models.losses import GBCE, FullSoftmax, Objective, SampledSoftmax
-from recsys.training.config import AutoConfig, FullSoftmaxConfig, GBCEConfig, TrainConfig
+from recsys.training.config import (
+    AutoConfig,
+    FullSoftmaxConfig,
+    GBCEConfig,
+    ObjectiveConfig,
+    TrainConfig,
+)
 
 ObjectiveOfStep = Callable[[int], Objective]
+IN_GRAPH_LIMIT = 200_000
+"""Items up to which a model of attributes encodes the whole catalogue in every step."""
 STREAM = 1
 """Keeps these draws apart from others of the same seed."""
 
@@ -32,6 +40,25 @@ def by_popularity(
     draw = np.random.default_rng([seed, STREAM, step])
     found = np.searchsorted(cumulative_N, draw.random(k), side="right")
     return np.minimum(found, len(cumulative_N) - 1) + 1
+
+
+def refuse_large_catalogue(objective: ObjectiveConfig, num_items: int, dim: int) -> None:
+    """Raise InputError where every step would encode more than `IN_GRAPH_LIMIT` items.
+
+    For models that read attributes: an id model's table is a parameter, theirs is computed, with
+    gradient, at each step.
+    """
+    full = isinstance(objective, FullSoftmaxConfig) or (
+        isinstance(objective, AutoConfig) and num_items <= objective.full_up_to
+    )
+    if full and num_items > IN_GRAPH_LIMIT:
+        gigabytes = 2 * 4 * dim * num_items / 1e9
+        raise InputError(
+            f"the full softmax would encode all {num_items:,} items with gradient at every step "
+            f"({gigabytes:.1f} GB for vectors and gradient alone), at most {IN_GRAPH_LIMIT:,} are "
+            "allowed: set train.objective = { name = 'sampled_softmax', negatives = 4096, "
+            "sampling = 'popularity' }, or leave the objective out: 'auto' chooses by the size"
+        )
 
 
 def objective_of_step(

@@ -12,7 +12,11 @@ from features.store import Dataset
 from recsys.models.interface import HistoryBatch, ItemBatch, Retriever
 from recsys.training.batches import TrainingBatches
 from recsys.training.config import TrainConfig
-from recsys.training.negatives import ObjectiveOfStep, objective_of_step
+from recsys.training.negatives import (
+    ObjectiveOfStep,
+    objective_of_step,
+    refuse_large_catalogue,
+)
 from recsys.training.validation import Validation
 
 
@@ -34,6 +38,8 @@ class RetrievalTask:
     ) -> "RetrievalTask":
         """The task of this rank. Raises InputError where the dataset has nothing to learn from."""
         assert isinstance(model, Retriever), "the registry calls this kind a retriever"
+        if model.item_inputs:
+            refuse_large_catalogue(config.objective, data.schema.num_items, model.dim)
         ranks = (fabric.global_rank, fabric.world_size)
         # the model makes the vectors itself, with gradient, from the catalogue
         inputs = tuple(name for name in model.history_inputs if name != "item.vector")
@@ -42,7 +48,9 @@ class RetrievalTask:
             fabric,
             stream,
             objective_of_step(config, stream.item_counts(), fabric.device),
-            Validation.of(data, config.validation_users, config.seed, ranks),
+            Validation.of(
+                data, config.validation_users, config.seed, ranks, repeats=config.repeats
+            ),
             catalogue_of(data, model.item_inputs, fabric.device),
         )
 

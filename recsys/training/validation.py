@@ -14,12 +14,13 @@ from torch import Tensor
 from features.encode import encode_histories
 from features.errors import InputError
 from features.store import Cases, Dataset
-from offline_eval.metrics import hit_rate, ndcg
+from offline_eval.metrics import hit_rate, mrr, ndcg
 from recsys.models.interface import HistoryBatch, ItemBatch, Retriever
 from recsys.training.batches import rows_between, target_codes
 from recsys.training.distributed import mean_over_ranks
 
-K = 10
+K, LONG = 10, 20
+"""Cut-offs of the scores."""
 BLOCK_BYTES = 64 << 20
 """Scores formed at once."""
 
@@ -32,10 +33,18 @@ class Validation:
 
     dataset: Dataset
     cases: Cases
+    repeats: bool = False
+    """Items of the history count as candidates."""
 
     @classmethod
     def of(
-        cls, dataset: Dataset, max_users: int, seed: int, ranks: tuple[int, int]
+        cls,
+        dataset: Dataset,
+        max_users: int,
+        seed: int,
+        ranks: tuple[int, int],
+        *,
+        repeats: bool = False,
     ) -> "Validation":
         """At most `max_users` random cases, dealt out over `ranks` (rank, world size).
 
@@ -52,12 +61,12 @@ class Validation:
         rows = np.random.default_rng(seed).permutation(known)[:max_users]
         rows = np.sort(rows)[ranks[0] :: ranks[1]]
         mine = Cases(cases.users[rows], cases.starts[rows], cases.cuts[rows], cases.ends[rows])
-        return cls(dataset, mine)
+        return cls(dataset, mine, repeats)
 
     def scores(
         self, fabric: Fabric, model: Retriever, items_VD: Tensor | None = None
     ) -> dict[str, float]:
-        """HR@10 and NDCG@10, averaged over the cases of all ranks.
+        """HR@10, NDCG@10 and MRR@20, averaged over the cases of all ranks.
 
         `model` is left in training mode. Cases without a target behaviour do not count. items_VD:
         what `encode_all_items` would give, where it is known already.
@@ -72,11 +81,12 @@ class Validation:
                 for first in range(0, len(self.cases), size)
             ]
         model.train()
-        hits_UK = np.concatenate([hits for hits, _ in blocks] or [np.zeros((0, K), np.bool_)])
+        hits_UK = np.concatenate([hits for hits, _ in blocks] or [np.zeros((0, LONG), np.bool_)])
         relevant_U = np.concatenate([number for _, number in blocks] or [np.zeros(0, np.int64)])
         return {
-            f"hit_rate@{K}": mean_over_ranks(fabric, hit_rate(hits_UK, relevant_U)),
-            f"ndcg@{K}": mean_over_ranks(fabric, ndcg(hits_UK, relevant_U)),
+            f"hit_rate@{K}": mean_over_ranks(fabric, hit_rate(hits_UK[:, :K], relevant_U)),
+            f"ndcg@{K}": mean_over_ranks(fabric, ndcg(hits_UK[:, :K], relevant_U)),
+            f"mrr@{LONG}": mean_over_ranks(fabric, mrr(hits_UK, relevant_U)),
         }
 
     def _score_block(
@@ -93,8 +103,9 @@ class Validation:
         batch = HistoryBatch.of({name: torch.from_numpy(x) for name, x in inputs.items()})
         scores_UV = (model.encode_history(batch.to(device)) @ items_VD.T).float()
         scores_UV[:, 0] = -torch.inf
-        user, row = rows_between(starts, cuts)
-        scores_UV[torch.from_numpy(user), torch.from_numpy(data.items[row]).long()] = -torch.inf
+        if not self.repeats:
+            user, row = rows_between(starts, cuts)
+            scores_UV[torch.from_numpy(user), torch.from_numpy(data.items[row]).long()] = -torch.inf
         user, row = rows_between(cuts, ends)
         counts = np.isin(data.events[row], target_codes(data.schema))
         if data.schema.cold_targets == "drop":
@@ -103,9 +114,9 @@ class Validation:
         relevant_UV[
             torch.from_numpy(user[counts]), torch.from_numpy(data.items[row[counts]]).long()
         ] = True
-        top_UK = scores_UV.topk(min(K, len(items_VD) - 1), dim=1)
+        top_UK = scores_UV.topk(min(LONG, len(items_VD) - 1), dim=1)
         hits_UK = relevant_UV.gather(1, top_UK.indices) & (top_UK.values > -torch.inf)
-        padded_UK = np.zeros((len(starts), K), np.bool_)
+        padded_UK = np.zeros((len(starts), LONG), np.bool_)
         padded_UK[:, : hits_UK.size(1)] = hits_UK.cpu().numpy()
         return padded_UK, relevant_UV.sum(1).cpu().numpy()
 

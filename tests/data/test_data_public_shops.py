@@ -84,8 +84,13 @@ PUBLISHED = {
             "diginetica-raw/train-item-views.csv": VIEWS,
             "diginetica-raw/train-purchases.csv": BUYS,
             "diginetica-raw/product-categories.csv": "itemId;categoryId\n81766;1096\n",
+            "diginetica-raw/products.csv": "itemId;pricelog2;product.name.tokens\n"
+            "5;8;91\n81766;10;4875,776,56689\n",
         },
-        [(-1, 81766, datetime(2016, 5, 9, 0, 8, 46, 309_000), "view"), (81766, "1096")],
+        [
+            (-1, 81766, datetime(2016, 5, 9, 0, 8, 46, 309_000), "view"),
+            (81766, "1096", "10", ["4875", "776", "56689"]),
+        ],
     ),
     "otto": (
         "",

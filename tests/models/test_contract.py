@@ -280,9 +280,9 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     return path_of
 
 
-@pytest.mark.filterwarnings(
-    "ignore::FutureWarning", "ignore::DeprecationWarning", "ignore:.*will not be used, since it"
-)
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*will not be used, since it")
+@pytest.mark.filterwarnings("ignore:The (.grad|tensor) attribute")
 @pytest.mark.parametrize("name", RETRIEVERS)
 def test_exported_equals_torch_at_every_size(name: str, exported: Callable[[str], Path]) -> None:
     model = small(name).eval()

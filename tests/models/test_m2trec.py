@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from recsys.models.attributes import AttentionEmbedding
 from recsys.models.interface import Column, HistoryBatch, ItemBatch
 from recsys.models.losses import FullSoftmax, SampledSoftmax
 from recsys.models.m2trec import M2TRec, M2TRecConfig
@@ -119,6 +120,21 @@ def test_every_pool_ignores_padding_and_bears_an_empty_session(pool: str) -> Non
         alone = model.encode_session(x_BLD[1:2, :2], real_BL[1:2, :2])
     assert torch.isfinite(whole).all()
     torch.testing.assert_close(whole[1:2], alone)
+
+
+def test_attention_over_tokens_weighs_them_by_a_learned_score_and_ignores_padding() -> None:
+    torch.manual_seed(0)
+    tokens = AttentionEmbedding(10, 4, padding_idx=0)
+    codes_NW = torch.tensor([[3, 5, 0, 0], [7, 0, 0, 0], [0, 0, 0, 0]])
+    with torch.inference_mode():
+        found_ND = tokens(codes_NW)
+        two_2D = tokens.weight[[3, 5]]
+        expected_D = tokens.weigh(two_2D).squeeze(1).softmax(0) @ two_2D
+        torch.testing.assert_close(found_ND[0], expected_D)
+        torch.testing.assert_close(found_ND[1], tokens.weight[7])
+        torch.testing.assert_close(found_ND[:2], tokens(codes_NW[:2, :2]))
+    assert (found_ND[2] == 0).all()
+    assert not torch.allclose(found_ND[0], two_2D.mean(0))
 
 
 def test_a_random_part_of_the_prefixes_and_hidden_values_only_in_training() -> None:

@@ -7,7 +7,9 @@ from offline_eval.candidates import Candidates
 from offline_eval.cuts import (
     by_history_length,
     by_popularity,
+    by_support,
     by_training,
+    by_view,
     by_warmth,
     cut_block,
     cut_values,
@@ -34,6 +36,17 @@ def test_groups_by_history_length() -> None:
     cut = by_history_length(task_with(lengths, truth))
     assert cut.groups == ("none", "1 to 4", "5 to 19", "20 to 99", "100 or more")
     assert cut.codes.tolist() == [0, 1, 1, 2, 2, 3, 3, 4]
+
+
+def test_times_a_target_was_seen() -> None:
+    interactions = np.array([0, 0, 1, 4, 5, 9, 10, 49, 50, 900])
+    truth = Truth.of(np.zeros(9, int), np.arange(1, 10), 1)
+    cut = by_support(task_with([1], truth), interactions)
+    assert cut.groups == ("0", "1 to 4", "5 to 9", "10 to 49", "50 or more")
+    assert cut.codes.tolist() == [0, 1, 1, 2, 2, 3, 3, 4, 4]
+    views = by_view(task_with([1], truth), interactions)
+    assert [group.split(":")[0] for group in views.groups] == ["cold", "sparse", "standard"]
+    assert views.codes.tolist() == [0, 1, 1, 2, 2, 2, 2, 2, 2]
 
 
 def test_thirds_of_the_training_events() -> None:

@@ -7,6 +7,7 @@ from offline_eval.significance import (
     draw_weights,
     estimate_means,
     paired_difference,
+    per_owner,
     resampled_means,
 )
 
@@ -31,6 +32,32 @@ def test_the_spread_of_resampled_means_is_the_standard_error() -> None:
     np.testing.assert_allclose(
         means.mean(axis=0), values.mean(axis=0), atol=4 * expected.max() / 44
     )
+
+
+def test_cases_of_one_user_are_drawn_together() -> None:
+    rng = np.random.default_rng(5)
+    owners = np.repeat(np.arange(300), rng.integers(1, 9, 300))
+    values = (rng.normal(size=300)[owners] + 0.1 * rng.normal(size=len(owners)))[:, None]
+    drawn = []
+    rows_of = [np.flatnonzero(owners == owner) for owner in range(300)]
+    for _ in range(2000):
+        rows = np.concatenate([rows_of[owner] for owner in rng.integers(0, 300, 300)])
+        drawn.append(values[rows].mean())
+    means = resampled_means(values, 4000, 0, owners)
+    assert means.std() == pytest.approx(np.std(drawn), rel=0.1)
+    assert means.std() > 1.5 * resampled_means(values, 4000, 0).std()
+    [estimate] = estimate_means(values, owners_U=owners)
+    assert estimate.value == pytest.approx(values.mean())
+    assert per_owner(values[:, 0], owners).mean() == pytest.approx(values.mean())
+
+
+def test_values_of_users_keep_the_mean_over_their_defined_cases() -> None:
+    values = np.array([1.0, np.nan, 0.5, np.nan, 0.0, 0.25])
+    owners = np.array([3, 3, 3, 8, 9, 9])
+    found = per_owner(values, owners)
+    assert np.isnan(found[1])
+    assert np.nanmean(found) == pytest.approx(np.nanmean(values))
+    np.testing.assert_array_equal(per_owner(values, np.arange(6)), values)
 
 
 def test_close_to_drawing_users_with_replacement() -> None:

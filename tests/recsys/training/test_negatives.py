@@ -14,7 +14,12 @@ from recsys.training.config import (
     Sampling,
     TrainConfig,
 )
-from recsys.training.negatives import by_popularity, objective_of_step, uniform
+from recsys.training.negatives import (
+    by_popularity,
+    objective_of_step,
+    refuse_large_catalogue,
+    uniform,
+)
 
 CPU = torch.device("cpu")
 COUNTS = np.array([0, 1, 3, 5, 91])
@@ -87,3 +92,14 @@ def test_without_a_word_a_large_catalogue_is_sampled_and_a_small_one_is_not() ->
     assert isinstance(few, SampledSoftmax)
     assert len(few.sampled) == 5  # no more than there are
     assert isinstance(chosen(small, 4), FullSoftmax)
+
+
+@pytest.mark.parametrize("objective", [FullSoftmaxConfig(), AutoConfig(full_up_to=300_000)])
+def test_a_catalogue_too_large_to_encode_at_every_step_is_refused(
+    objective: FullSoftmaxConfig | AutoConfig,
+) -> None:
+    refuse_large_catalogue(objective, 200_000, 64)
+    with pytest.raises(InputError, match=r"all 200,001 items .* \(0\.1 GB .*auto"):
+        refuse_large_catalogue(objective, 200_001, 64)
+    refuse_large_catalogue(AutoConfig(), 200_001, 64)
+    refuse_large_catalogue(SampledSoftmaxConfig(), 200_001, 64)

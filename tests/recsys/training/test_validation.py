@@ -21,10 +21,10 @@ def small_model(seed: int = 0) -> SASRec:
 
 
 @torch.inference_mode()
-def scores_by_loops(data: Dataset, model: SASRec) -> tuple[float, float]:
-    """HR@10 and NDCG@10 with one target a case, by sorting every unseen item."""
+def scores_by_loops(data: Dataset, model: SASRec) -> tuple[float, float, float]:
+    """HR@10, NDCG@10 and MRR@20 with one target a case, by sorting every unseen item."""
     model.eval()
-    hits, gains = [], []
+    hits, gains, reciprocals = [], [], []
     for start, cut in zip(data.cuts["start"], data.cuts["validation_start"], strict=True):
         history = data.items[start:cut].tolist()
         state = model(torch.tensor([history[-4:]]))[0, -1]
@@ -33,11 +33,12 @@ def scores_by_loops(data: Dataset, model: SASRec) -> tuple[float, float]:
             for item in range(1, 31)
             if item not in history
         }
-        ranked = sorted(scores, key=lambda item: -scores[item])[:10]
-        target = int(data.items[cut])
+        longer = sorted(scores, key=lambda item: -scores[item])[:20]
+        ranked, target = longer[:10], int(data.items[cut])
+        reciprocals.append(1 / (longer.index(target) + 1) if target in longer else 0.0)
         hits.append(target in ranked)
         gains.append(1 / math.log2(ranked.index(target) + 2) if target in ranked else 0.0)
-    return float(np.mean(hits)), float(np.mean(gains))
+    return float(np.mean(hits)), float(np.mean(gains)), float(np.mean(reciprocals))
 
 
 @pytest.mark.parametrize("cases_per_block", [1, 7, 1_000])
@@ -48,8 +49,8 @@ def test_scores_equal_a_loop_over_users(
     model = small_model()
     scores = Validation.of(ring, 1_000, 0, (0, 1)).scores(FABRIC, model)
     assert model.training
-    hit_rate, ndcg = scores_by_loops(ring, model)
-    assert scores == pytest.approx({"hit_rate@10": hit_rate, "ndcg@10": ndcg})
+    hit_rate, ndcg, mrr = scores_by_loops(ring, model)
+    assert scores == pytest.approx({"hit_rate@10": hit_rate, "ndcg@10": ndcg, "mrr@20": mrr})
     assert 0 < hit_rate < 1
 
 
@@ -76,7 +77,19 @@ def test_a_case_without_a_target_behaviour_does_not_count(
 def test_a_seen_target_cannot_be_hit(make_dataset: Callable[..., Dataset]) -> None:
     data = make_dataset([[1, 2, 1, 3]])
     scores = Validation.of(data, 10, 0, (0, 1)).scores(FABRIC, small_model())
-    assert scores == {"hit_rate@10": 0.0, "ndcg@10": 0.0}
+    assert scores == {"hit_rate@10": 0.0, "ndcg@10": 0.0, "mrr@20": 0.0}
+
+
+def test_a_seen_target_can_be_hit_where_repeats_are_allowed(
+    make_dataset: Callable[..., Dataset],
+) -> None:
+    data, model = make_dataset([[1, 2, 1, 3]]), small_model()
+    with torch.no_grad():
+        model.item.weight.zero_()
+        model.item.weight[1] = 100 * torch.sign(model(torch.tensor([[1, 2]]))[0, -1])
+    assert Validation.of(data, 10, 0, (0, 1)).scores(FABRIC, model)["hit_rate@10"] == 0
+    repeated = Validation.of(data, 10, 0, (0, 1), repeats=True).scores(FABRIC, model)
+    assert repeated["mrr@20"] == 1
 
 
 def test_a_case_without_history_does_not_count(make_dataset: Callable[..., Dataset]) -> None:
