@@ -7,7 +7,8 @@ For each seed: a dataset of lives with its own test persons, trainings, bundles,
 every system on the test persons. Models are asked through their bundles, as a service would be.
 What WORK/STUDY/seed-N.json holds already is not computed again, a training that was stopped goes
 on; `outcome_tables.py` makes the tables of all studies from these files. --only leaves the other
-systems for later.
+systems for later. Give one seed a call where a recurrent network is exported: its second export in
+one process fails in torch.
 """
 
 import argparse
