@@ -17,7 +17,7 @@ def open_graph(path: Path) -> ort.InferenceSession:
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
-    # its kernel takes four times what an addition and a LayerNorm take (onnxruntime 1.23)
+    # slower than an addition and a LayerNorm apart, in onnxruntime 1.32 (docs/results/recformer.md)
     options.add_session_config_entry(SKIPPED, "SkipLayerNormFusion")
     try:  # from bytes: a graph that refers to other files is refused
         return ort.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
