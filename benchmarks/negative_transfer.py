@@ -3,7 +3,7 @@
     .venv/bin/python benchmarks/negative_transfer.py WORK --world conflict --seeds 5 --rows 2000
 
 Paired by seed: the same world and rows. A unit of ReLU may be dead from the start; a training that
-leaves a task below AUC .55 on validation is started anew, at most three times, and the best counts:
+leaves a task below AUC .55 on validation is started anew, at most seven times, and the best counts:
 for every model alike, also for one that fails because its bottom is too narrow. A model is stopped
 by the mean AUC of its own tasks on validation rows; figures are AUC on 10,000 test rows. Writes
 WORK/<world>-<rows>-<dim>-<hidden>.jsonl, one line a model and seed, and keeps what is there;
@@ -28,7 +28,7 @@ from recsys.models.task_heads import HeadSizes
 from recsys.models.tasks import TaskSpec
 
 TASKS = ("a", "b")
-STARTS, DEAD = 4, 0.55
+STARTS, DEAD = 8, 0.55
 PLAIN = {"interest": "shared", "refine": "none"}
 MODELS = {
     "alone": {"head": "shared_bottom", **PLAIN},
