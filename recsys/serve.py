@@ -82,7 +82,10 @@ def _serve_processes(bundle: Path, settings: "ServeConfig", compare: Path | None
         own = replace(settings, port=port, admin_port=first + number, reuse_port=True)
         processes.append(context.Process(target=_serve_child, args=(bundle, own, compare)))
 
+    told: list[int] = []
+
     def stop(number: int, frame: Any) -> None:
+        told.append(number)
         for process in processes:
             if process.pid is not None and process.is_alive():
                 os.kill(process.pid, number)
@@ -92,8 +95,9 @@ def _serve_processes(bundle: Path, settings: "ServeConfig", compare: Path | None
     for process in processes:
         process.start()
     wait([process.sentinel for process in processes])
-    stop(signal.SIGTERM, None)
-    _end(processes)
+    if not told:  # one ended by itself; a second signal would cut short those that are ending
+        stop(signal.SIGTERM, None)
+    _end(processes, told)
     held.close()
 
 
@@ -105,10 +109,14 @@ def _serve_child(bundle: Path, settings: "ServeConfig", compare: Path | None) ->
         sys.exit(2)
 
 
-def _end(processes: Sequence[BaseProcess]) -> None:
-    """Wait for all; end with the status of the first that did not end well."""
+def _end(processes: Sequence[BaseProcess], told: Sequence[int]) -> None:
+    """Wait for all; end with the status of the first that did not end well.
+
+    told: signals that they were sent: to end by one of them is well.
+    """
     for process in processes:
         process.join()
-    failed = [process.exitcode for process in processes if process.exitcode]
+    codes = [process.exitcode for process in processes]
+    failed = [code for code in codes if code and -code not in told]
     if failed:
         sys.exit(failed[0] if failed[0] > 0 else 1)

@@ -67,8 +67,9 @@ def test_a_report_in_every_form(reports: list[Path], tmp_path: Path) -> None:
     (run / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
     recsys("report", reports[0], "--as", "html", "--run", run, "--out", tmp_path / "r.html")
     assert "Learning curves" in (tmp_path / "r.html").read_text()
+    (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="holds no learning curves"):
-        recsys("report", reports[0], "--run", tmp_path)
+        recsys("report", reports[0], "--run", tmp_path / "empty")
 
 
 def test_off_policy_from_two_tables(tmp_path: Path) -> None:
