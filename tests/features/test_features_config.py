@@ -26,7 +26,7 @@ def test_a_split_is_chosen_by_its_name() -> None:
     ("table", "reason"),
     [
         ({"splt": {}}, "splt"),
-        ({"split": {"name": "random"}}, "'global-time', 'last-days', 'leave-one-out'"),
+        ({"split": {"name": "random"}}, "'global-time', 'last-days', 'session-time', 'leave-one-"),
         ({"split": {"name": "leave-one-out", "test": 0.1}}, "Unexpected keyword argument"),
         ({"split": {"name": "global-time", "test": 0.95}}, "sum to less than 1"),
         ({"split": {"name": "last-days", "test_days": 0}}, "each window needs a length"),

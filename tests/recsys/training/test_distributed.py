@@ -63,13 +63,21 @@ def metrics_of(run: Path) -> list[dict[str, Any]]:
 
 
 def assert_alike(run: Path, expected: Path) -> None:
-    """The same figures at the same steps, and the same weights, but for the order of sums."""
+    """The same figures at the same steps, and the same weights, but for the order of sums.
+
+    Not the keys' biases: softmax does not see them, so their gradients are rounding, which Adam
+    makes as large as any other.
+    """
     mine, theirs = metrics_of(run), metrics_of(expected)
     assert [line["step"] for line in mine] == [line["step"] for line in theirs]
     for one, other in zip(mine, theirs, strict=True):
         assert one == pytest.approx(other, rel=1e-5)
     one, other = load_run(run)[0].state_dict(), load_run(expected)[0].state_dict()
     for name, value in other.items():
+        if name.endswith("query_key_value.bias"):
+            width = len(value) // 3
+            for weights in (one, other):
+                weights[name][width : 2 * width] = 0
         torch.testing.assert_close(one[name], value, rtol=1e-3, atol=1e-4)
 
 
