@@ -155,7 +155,7 @@ def data_of(walks: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Mapping
         persons.write_parquet(directory / "users.parquet")
         outcomes.write_parquet(directory / "outcomes.parquet")
     build_lives(folder / "events", LIFE, folder / "lives")
-    text = shop.planted(folder)
+    text = shop.planted(tmp_path_factory.mktemp("text"))
     return {"outcome": folder / "lives", "recformer": text.path, "": walks.path}
 
 
