@@ -14,6 +14,7 @@ Shape suffixes: T tasks, G tasks or 1, N rows, W width, E experts, H hidden.
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -110,14 +111,14 @@ class Towers(nn.Module):
         return self.out(x_GNW).squeeze(-1)
 
 
-class Head(nn.Module):
+class Head(nn.Module, ABC):
     """Log-odds of the tasks. Which of them the loss counts is `learned`."""
 
     learned: tuple[bool, ...]
 
+    @abstractmethod
     def forward(self, x_GNW: Tensor) -> Tensor:
         """(G, N, W) to (T, N)."""
-        raise NotImplementedError
 
 
 class SharedBottom(Head):

@@ -12,6 +12,7 @@ Shape suffixes: B histories, L positions, C candidates, T tasks, G tasks or 1, S
 M layers, D width, h heads, e width of a head.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -28,12 +29,12 @@ HYPER_STD = 0.01
 """Of the hypernetwork's last layer at the start (rabeehk/hyperformer)."""
 
 
-class Conditions(nn.Module):
+class Conditions(nn.Module, ABC):
     """Scale and shift of every layer norm, by task and behaviour."""
 
+    @abstractmethod
     def forward(self) -> Tensor:
         """(G, S, M, 2 norms, 2, D): scale and shift."""
-        raise NotImplementedError
 
 
 class FreeTable(Conditions):

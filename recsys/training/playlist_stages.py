@@ -13,9 +13,9 @@ from features.store import Dataset
 from recsys.models.playlist_bow import PlaylistBow
 from recsys.models.playlist_seq2seq import PlaylistSeq2Seq
 from recsys.training.config import TrainConfig
+from recsys.training.no_steps import NoStepsTask
 from recsys.training.playlist_tasks import (
     AutoencoderTask,
-    BagTask,
     PartsTask,
     items_of,
     playlists_of,
@@ -75,7 +75,7 @@ def bow_stages(
     model.start_songs(_skip_gram(config, data, model.dim))
     if model.pooling == "sif":
         fit_sif(model, data)
-    return (Stage("", BagTask.of(fabric, config, data), config),)
+    return (Stage("", NoStepsTask.of(fabric, config, data), config),)
 
 
 def fit_sif(model: PlaylistBow, data: Dataset) -> None:

@@ -17,7 +17,6 @@ from features.encode import Histories, encode_histories
 from features.errors import InputError
 from features.store import Dataset
 from recsys.models.interface import HistoryBatch
-from recsys.models.playlist_bow import PlaylistBow
 from recsys.models.playlist_seq2seq import PlaylistSeq2Seq, TwoParts
 from recsys.training.batches import epoch_order, rows_between
 from recsys.training.config import TrainConfig
@@ -255,32 +254,3 @@ def _compact(items_BL: Ints, chosen_BL: NDArray[np.bool_]) -> Tensor:
     result = np.zeros((len(items_BL), int(count_B.max())), np.int64)
     result[np.arange(result.shape[1]) < count_B[:, None]] = items_BL[chosen_BL]
     return torch.from_numpy(result)
-
-
-@dataclass(frozen=True, slots=True)
-class BagTask:
-    """Nothing to learn by steps: songs' vectors and weights are fitted before; a `Task`."""
-
-    fabric: Fabric
-    validation: Validation
-    score: str = "ndcg@10"
-    steps_per_epoch: int = 0
-
-    @classmethod
-    def of(cls, fabric: Fabric, config: TrainConfig, data: Dataset) -> "BagTask":
-        """The task of this rank. Raises InputError where there is nothing to validate on."""
-        ranks = (fabric.global_rank, fabric.world_size)
-        return cls(fabric, Validation.of(data, config.validation_users, config.seed, ranks))
-
-    def batches(self, step: int) -> Iterator[Any]:
-        """None."""
-        return iter(())
-
-    def loss(self, model: Any, batch: Any, step: int) -> Tensor:
-        """Never called."""
-        raise NotImplementedError
-
-    def validate(self, model: nn.Module) -> Mapping[str, float]:
-        """HR@10 and NDCG@10 of continuation."""
-        assert isinstance(model, PlaylistBow)
-        return self.validation.scores(self.fabric, model)

@@ -10,14 +10,11 @@ import pytest
 from features.build import build_dataset
 from features.config import FeatureConfig, LeaveOneOut
 from features.errors import InputError
-from features.layout import CATALOGUE, ITEMS, SCHEMA, vocabulary_file
 from features.stage import read_manifest, write_stage
 from features.store import Dataset
 from offline_eval.report import Report, read_report
 from recsys.evaluate import evaluate
-from serving.bundle import seal, write_bundle
-from serving.manifest import Manifest, PopularitySpec
-from serving.policy_spec import PolicySpec
+from tests.recsys.popular_bundle import write_popular
 
 NUM_USERS, NUM_ITEMS = 40, 15
 BASELINES = ("popularity", "recent_popularity", "item_knn")
@@ -40,25 +37,6 @@ def some_log(path: Path, seed: int = 0) -> pl.DataFrame:
     with write_stage(path, kind="events", config={}, parent="") as directory:
         log.write_parquet(directory / "events.parquet")
     return log
-
-
-def write_popular(out: Path, dataset: Path, scores: np.ndarray, *, exclude_seen: bool) -> None:
-    """A bundle that recommends by the given scores, column = dense id."""
-    schema = Dataset.open(dataset).schema
-    with write_bundle(out) as directory:
-        for name in (SCHEMA, ITEMS, CATALOGUE, vocabulary_file("item")):
-            (directory / name).write_bytes((dataset / name).read_bytes())
-        np.save(directory / "popularity.scores.npy", scores.astype(np.float32))
-        source = PopularitySpec(name="popularity", scores="popularity.scores.npy", candidates=10)
-        draft = Manifest(
-            dataset=read_manifest(dataset, "dataset").sha256,
-            run="",
-            num_items=schema.num_items,
-            sources=(source,),
-            policy=PolicySpec(exclude_seen=exclude_seen),
-            config={},
-        )
-        seal(directory, draft)
 
 
 class Shop:

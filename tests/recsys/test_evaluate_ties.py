@@ -1,10 +1,8 @@
 """Vectors that are all alike, of a model that has collapsed, are worth what chance is worth."""
 
-import importlib.util
 import json
 from dataclasses import asdict
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
@@ -18,23 +16,14 @@ from recsys.export.config import ExportConfig
 from recsys.models.recformer import Recformer
 from recsys.training.kinds import dataset_facts, model_config
 from recsys.training.validation import Validation
+from tests.recsys.training import planted_text as shop
 
 K = 10
 SIZES = {"dim": 32, "num_blocks": 1, "num_heads": 2, "hidden": 32, "max_len": 8, "max_tokens": 80}
 
 
-def load_planted() -> ModuleType:
-    path = Path(__file__).parent / "training" / "planted_text.py"
-    spec = importlib.util.spec_from_file_location("planted_text", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def test_constant_vectors_score_as_chance_does(tmp_path: Path) -> None:
-    data = load_planted().planted(tmp_path)
+    data = shop.planted(tmp_path)
     config = model_config("recformer", SIZES, dataset_facts(data))
     model = Recformer(config).eval()
     last = model.encoder.blocks[-1].feed_forward_norm

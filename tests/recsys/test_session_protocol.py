@@ -10,16 +10,13 @@ import pytest
 from features.build import build_dataset
 from features.config import FeatureConfig, SessionTime
 from features.errors import InputError
-from features.layout import CATALOGUE, ITEMS, SCHEMA, vocabulary_file
-from features.stage import read_manifest, write_stage
+from features.stage import write_stage
 from features.store import Dataset
 from offline_eval.compare import compare
 from offline_eval.report import Report
 from recsys.evaluate import evaluate
 from recsys.evaluate_lists import evaluate_lists
-from serving.bundle import seal, write_bundle
-from serving.manifest import Manifest, PopularitySpec
-from serving.policy_spec import PolicySpec
+from tests.recsys.popular_bundle import write_popular
 
 SESSIONS, DAY, K = 120, 86_400_000_000, 3
 PLANTED = {(5, 1): 800, (6, 1): 800, (SESSIONS - 2, 1): 800, (SESSIONS - 3, 1): 1}
@@ -43,24 +40,6 @@ def some_sessions(path: Path) -> pl.DataFrame:
     return log
 
 
-def write_popular(out: Path, dataset: Path, scores_V: np.ndarray) -> None:
-    schema = Dataset.open(dataset).schema
-    with write_bundle(out) as directory:
-        for name in (SCHEMA, ITEMS, CATALOGUE, vocabulary_file("item")):
-            (directory / name).write_bytes((dataset / name).read_bytes())
-        np.save(directory / "popularity.scores.npy", scores_V.astype(np.float32))
-        source = PopularitySpec(name="popularity", scores="popularity.scores.npy", candidates=10)
-        draft = Manifest(
-            dataset=read_manifest(dataset, "dataset").sha256,
-            run="",
-            num_items=schema.num_items,
-            sources=(source,),
-            policy=PolicySpec(exclude_seen=False),
-            config={},
-        )
-        seal(directory, draft)
-
-
 def measured(tmp_path: Path) -> tuple[pl.DataFrame, Report, list[int]]:
     """The log, the report of a popularity bundle over it, and raw item ids in its order."""
     log = some_sessions(tmp_path / "events")
@@ -70,7 +49,7 @@ def measured(tmp_path: Path) -> tuple[pl.DataFrame, Report, list[int]]:
     data = Dataset.open(dataset)
     ids = data.vocabulary("item").to_pylist()
     scores = np.append(0, np.arange(len(ids))[::-1] + 1.0)  # dense id 1 first
-    write_popular(bundle, dataset, scores)
+    write_popular(bundle, dataset, scores, exclude_seen=False)
     baselines = ("popularity", "session_knn")
     report = evaluate(bundle, dataset, out, ks=(K,), baselines=baselines, resamples=50)
     return log, report, ids

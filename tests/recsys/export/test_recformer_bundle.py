@@ -1,10 +1,8 @@
 """Recformer from text to served answers, and an item that nobody has bought yet among them."""
 
-import importlib.util
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import polars as pl
@@ -28,19 +26,8 @@ from serving.errors import BundleError
 from serving.item_encoder import ItemEncoder
 from serving.manifest import ModelSpec
 from serving.recommender import Recommender
+from tests.recsys.training import planted_text as shop
 
-
-def load_planted() -> ModuleType:
-    path = Path(__file__).parents[1] / "training" / "planted_text.py"
-    spec = importlib.util.spec_from_file_location("planted_text", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-shop = load_planted()
 SIZES = {"dim": 32, "num_blocks": 2, "num_heads": 2, "hidden": 64, "max_len": 8, "max_tokens": 80}
 SETTINGS = ExportConfig(sources=("model", "popularity"), golden_requests=3)
 

@@ -1,7 +1,5 @@
 """The map: what it says, and what a real browser makes of it, narrow and wide."""
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +11,6 @@ from recsys.cli import app
 from recsys.playlists.playlist_map import OTHER, clusters, neighbours, page_data
 from tests.recsys.playlists.conftest import Planted
 
-FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-
 
 @pytest.fixture(scope="module")
 def drawn(planted: Planted, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -24,20 +20,6 @@ def drawn(planted: Planted, tmp_path_factory: pytest.TempPathFactory) -> Path:
     result = CliRunner().invoke(app, [str(a) for a in arguments])
     assert result.exit_code == 0, result.output
     return out
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    found = shutil.which("chromium")
-    if found is None:
-        pytest.skip("chromium is not installed (Debian: apt-get install chromium)")
-    playwright = pytest.importorskip(
-        "playwright.sync_api", reason="needs the `browser` extra (playwright)"
-    )
-    with playwright.sync_playwright() as driver:
-        launched = driver.chromium.launch(executable_path=found, args=FLAGS)
-        yield launched
-        launched.close()
 
 
 def test_the_page_is_whole_and_names_cannot_break_it(drawn: Path) -> None:

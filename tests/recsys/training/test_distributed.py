@@ -24,8 +24,8 @@ from recsys.training.config import TrainConfig
 from recsys.training.distributed import RANKS, keep_global_batch, mean_over_ranks, seed_step
 from recsys.training.run import load_run
 from tests.recsys.outcomes.conftest import LIFE, TRAIN, tables
+from tests.recsys.training import planted_text as shop
 from tests.recsys.training.conftest import NUM_ITEMS, write_dataset
-from tests.recsys.training.test_text_training import shop
 
 ROOT = Path(__file__).parents[3]
 WORKER = Path(__file__).with_name("ranks_worker.py")

@@ -1,12 +1,10 @@
 """Recformer's stages of training: one after the other, and interrupted in any of them."""
 
-import importlib.util
 import json
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
@@ -17,19 +15,8 @@ from recsys.training import loop
 from recsys.training.config import TrainConfig
 from recsys.training.run import train
 from recsys.training.text_config import PretrainingConfig, TextConfig, TwoStageConfig
+from tests.recsys.training import planted_text as shop
 
-
-def load_planted() -> ModuleType:
-    path = Path(__file__).with_name("planted_text.py")
-    spec = importlib.util.spec_from_file_location("planted_text", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-shop = load_planted()
 SIZES = {"dim": 32, "num_blocks": 2, "num_heads": 2, "hidden": 64, "max_len": 8, "max_tokens": 80}
 CONFIG = TrainConfig(batch_size=32, max_epochs=2, learning_rate=2e-3, accelerator="cpu")
 

@@ -1,11 +1,9 @@
 """Recformer's training: what is learned of planted text, two stages, and starting from others."""
 
-import importlib.util
 import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -23,19 +21,8 @@ from recsys.training.run import load_retriever, train
 from recsys.training.text_config import PretrainingConfig, TwoStageConfig, ZeroShotConfig
 from recsys.training.two_stage import Samples
 from recsys.training.validation import encode_all_items
+from tests.recsys.training import planted_text as shop
 
-
-def load_planted() -> ModuleType:
-    path = Path(__file__).with_name("planted_text.py")
-    spec = importlib.util.spec_from_file_location("planted_text", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-shop = load_planted()
 SIZES = {"dim": 32, "num_blocks": 2, "num_heads": 2, "hidden": 64, "max_len": 8, "max_tokens": 80}
 CONFIG = TrainConfig(batch_size=32, max_epochs=2, learning_rate=2e-3, accelerator="cpu")
 

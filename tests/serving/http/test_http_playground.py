@@ -1,6 +1,5 @@
 """The page in a real browser: what is typed, chosen and moved shows; nothing comes from afar."""
 
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -9,22 +8,6 @@ import pytest
 
 from serving.recommender import Recommender
 from serving.titles import Titles
-
-FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    found = shutil.which("chromium")
-    if found is None:
-        pytest.skip("chromium is not installed (Debian: apt-get install chromium)")
-    playwright = pytest.importorskip(
-        "playwright.sync_api", reason="needs the `browser` extra (playwright)"
-    )
-    with playwright.sync_playwright() as driver:
-        launched = driver.chromium.launch(executable_path=found, args=FLAGS)
-        yield launched
-        launched.close()
 
 
 @pytest.fixture
