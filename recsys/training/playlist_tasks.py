@@ -47,16 +47,26 @@ def playlists_of(histories: Histories, max_len: int, least: int) -> Histories:
 def held_out_playlists(data: Dataset, seed: int, max_len: int) -> Histories:
     """Whole playlists of validation cases, targets included; training saw a part of them at most.
 
-    Raises InputError when there is none.
+    Songs that training never saw are taken out: nothing can be learned about them, and they seem
+    the less likely the more is learned about the others, so that with many of them the first epoch
+    would look best. Raises InputError when nothing is left.
     """
     cases = data.cases("validation")
     if not len(cases):
         raise InputError(f"{data.path} has no validation cases: choose a split that keeps some")
     rows = np.random.default_rng(seed).permutation(len(cases))[:HELD_OUT]
-    whole = Histories(
-        data.items, data.timestamps, data.events, cases.starts[rows], cases.ends[rows]
-    )
-    return playlists_of(whole, max_len, 1)
+    known = data.schema.num_warm_items
+    songs = [
+        songs[songs <= known]
+        for songs in (
+            data.items[first:last]
+            for first, last in zip(cases.starts[rows], cases.ends[rows], strict=True)
+        )
+    ]
+    whole = playlists_of(Histories.of(songs), max_len, 1)
+    if not len(whole):
+        raise InputError(f"{data.path}: training saw no song of any validation playlist")
+    return whole
 
 
 def song_counts(histories: Histories, num_items: int) -> Ints:
