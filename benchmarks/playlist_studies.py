@@ -39,20 +39,23 @@ SPLITS = {
     "rock": 'name = "held-out-users", order = "newest", validation = 0.1, test = 0.2',
     "rock-station": 'name = "held-out-users", group = "station", validation = 0.1, test = 0.3',
 }
-EPOCHS = {"spotify": 8, "spotify-time": 8, "thirty": 6, "rock": 15, "rock-station": 15}
+EPOCHS = {"spotify": 40, "spotify-time": 60, "thirty": 20, "rock": 30, "rock-station": 30}
 SEQ = 'name = "playlist_seq2seq"\ndim = 64\ndropout = 0.2\n'
+SKIP_GRAM = "skip_gram = {epochs = 20}"
 MODELS = {
     "sasrec": ('name = "sasrec"\ndim = 64\nmax_len = 100\n', ""),
     "bow_mean": (
         'name = "playlist_bow"\ndim = 64\npooling = "mean"\n',
-        "skip_gram = {epochs = 20}",
+        SKIP_GRAM,
     ),
-    "bow_sif": ('name = "playlist_bow"\ndim = 64\n', "skip_gram = {epochs = 20}"),
-    "uni": (SEQ, ""),
-    "bi": (SEQ + 'encoder = "bidirectional"\n', ""),
-    "uni_attention": (SEQ + 'attention = "general"\ninput_feeding = false\n', ""),
-    "tuned": (SEQ, "parts = {epochs = 8}"),
+    "bow_sif": ('name = "playlist_bow"\ndim = 64\n', SKIP_GRAM),
+    "uni": (SEQ, SKIP_GRAM),
+    "bi": (SEQ + 'encoder = "bidirectional"\n', SKIP_GRAM),
+    "uni_attention": (SEQ + 'attention = "general"\ninput_feeding = false\n', SKIP_GRAM),
+    "tuned": (SEQ, "autoencoder = false, parts = {epochs = 15}"),
 }
+STARTS = {"tuned": "uni"}
+"""Models that go on from the run of another, which must be there."""
 SOURCES = {
     "sasrec": ("model",),
     "bow_mean": ("model", "history_knn"),
@@ -62,7 +65,12 @@ SOURCES = {
     "uni_attention": ("history_knn",),
     "tuned": ("model", "history_knn"),
 }
-FEWER = {"spotify-time": ("sasrec", "bow_sif", "uni", "tuned"), "rock-station": ("bow_sif", "uni")}
+FEWER = {
+    "spotify": ("sasrec", "bow_mean", "bow_sif", "uni", "tuned"),
+    "thirty": ("sasrec", "bow_mean", "bow_sif", "uni", "tuned"),
+    "rock": ("sasrec", "bow_sif", "uni", "tuned"),
+    "rock-station": ("sasrec", "bow_sif", "uni", "tuned"),
+}
 
 
 def config_of(root: Path, study: str, model: str, source: str) -> str:
@@ -71,6 +79,7 @@ def config_of(root: Path, study: str, model: str, source: str) -> str:
     users = folder / "users.parquet"
     columns = pl.read_parquet_schema(users).names()
     kept = [name for name in columns if name in ("playlist", "snapshot", "station")]
+    start = root / f"study-{study}" / f"run-{STARTS[model]}" if model in STARTS else ""
     items = folder / "items.parquet"
     table = ""
     if items.exists():
@@ -88,7 +97,7 @@ def config_of(root: Path, study: str, model: str, source: str) -> str:
         f"[train]\nmax_epochs = {EPOCHS[study]}\npatience = 4\nbatch_size = 32\n"
         f"learning_rate = 2e-3\nclip_norm = 5.0\n"
         f'objective = {{ name = "sampled_softmax", negatives = 1000, sampling = "popularity" }}\n'
-        f"playlist = {{ {playlist} }}\n"
+        f'start_from = "{start}"\nplaylist = {{ {playlist} }}\n'
         f'[export]\nsources = ["{source}", "popularity"]\n'
     )
 
