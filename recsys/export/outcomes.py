@@ -8,14 +8,12 @@
 import json
 import logging
 import shutil
-import warnings
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import onnxruntime as ort
 import torch
 from numpy.typing import NDArray
@@ -27,7 +25,7 @@ from features.life_layout import GENERAL, ITEMS, LIFE, SPLITS, OutcomeColumn
 from features.life_store import Lives
 from features.stage import read_manifest, verify_files
 from recsys.export.config import ExportConfig
-from recsys.export.onnx import OPSET, TOLERANCE, strip_notes
+from recsys.export.onnx import TOLERANCE, write_graph
 from recsys.models import MODELS
 from recsys.models.outcome_interface import LifeBatch, OutcomeModel
 from recsys.training.run import load_run
@@ -46,7 +44,7 @@ PRIME = 61
 MIN_CALIBRATION = 30
 """Labels, and 5 of each class, below which probabilities are left as they are."""
 RIDGE = 1e-3
-"""Pulls the slope to 1 and offsets to 0, in nats over all persons; matters where they are few."""
+"""Pulls the slope to 1 and offsets to 0, in nats of the mean over the persons."""
 
 
 class Predictor(nn.Module):
@@ -156,26 +154,8 @@ def export_graph(model: OutcomeModel, num_tokens: int, path: Path) -> None:
     """Write the graph to `path`: any batch, any length, weights and random features inside."""
     example = _inputs(model, sample_documents(num_tokens, 3, 7))
     dynamic = tuple({0: "batch", 1: "length"} for _ in example)
-    with warnings.catch_warnings():  # torch's own, about torch's own
-        warnings.simplefilter("ignore", FutureWarning)
-        warnings.simplefilter("ignore", DeprecationWarning)
-        warnings.filterwarnings("ignore", message=".*will not be used, since it shares")
-        warnings.filterwarnings("ignore", message=".*were assigned during export")
-        program = torch.onnx.export(
-            Predictor(model).eval(),
-            tuple(example),
-            input_names=list(model.life_inputs),
-            output_names=["probabilities", "person"],
-            dynamic_shapes={"values": dynamic},
-            opset_version=OPSET,
-            dynamo=True,
-            verbose=False,
-        )
-    assert program is not None
-    graph = program.model_proto
-    strip_notes(graph)
-    onnx.checker.check_model(graph)
-    path.write_bytes(graph.SerializeToString(deterministic=True))
+    names = (model.life_inputs, ("probabilities", "person"))
+    write_graph(Predictor(model), example, names, {"values": dynamic}, path)
 
 
 def measure_parity(model: OutcomeModel, num_tokens: int, path: Path) -> tuple[Parity, ...]:

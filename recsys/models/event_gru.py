@@ -18,6 +18,7 @@ from recsys.models.layers import Dropout
 from recsys.models.life_events import LifeEmbedding, LifeEventsConfig
 from recsys.models.outcome_heads import OutcomeHeads, OutcomeShape
 from recsys.models.outcome_interface import LifeBatch, OutcomeModel
+from recsys.models.recurrent import at, read, turned
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,14 +74,10 @@ class EventGRU(OutcomeModel):
         """(B, D)."""
         x_BLD = self.embedding(batch)
         last_B = (batch.real.sum(1).long() - 1).clamp(min=0)
-        place_L = torch.arange(x_BLD.size(1), device=x_BLD.device)
-        turned_BL = (last_B[:, None] - place_L).clamp(min=0)
-        turned_BLD = x_BLD.gather(1, turned_BL[..., None].expand(-1, -1, x_BLD.size(2)))
-        ends = []
-        for layers, values_BLD in ((self.onward, x_BLD), (self.backward_, turned_BLD)):
-            states_BLd = layers(values_BLD)[0]
-            at_B11 = last_B[:, None, None].expand(-1, 1, states_BLd.size(2))
-            ends.append(states_BLd.gather(1, at_B11).squeeze(1))
+        ends = [
+            at(read(self.onward, x_BLD), last_B),
+            at(read(self.backward_, turned(x_BLD, last_B)), last_B),
+        ]
         return self.dropout(torch.cat(ends, dim=1))
 
     def predict(self, batch: LifeBatch) -> tuple[Tensor, Tensor]:

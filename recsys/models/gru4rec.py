@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from recsys.models.interface import HistoryBatch, ItemBatch, Retriever
 from recsys.models.layers import Dropout
 from recsys.models.losses import Objective
+from recsys.models.recurrent import at, read
 
 INIT_STD = 0.02
 """Of the item table."""
@@ -63,14 +64,14 @@ class GRU4Rec(Retriever):
 
     def forward(self, items_BL: Tensor) -> Tensor:
         """items_BL: (B, L) int64, right-padded with 0, L <= max_len. Returns states (B, L, D)."""
-        states_BLD = self.layers(self.dropout(self.item(items_BL)))[0]
+        states_BLD = read(self.layers, self.dropout(self.item(items_BL)))
         return self.project(self.dropout(states_BLD))
 
     def encode_history(self, batch: HistoryBatch) -> Tensor:
         """The state at the last event, (B, D); at the first position where there is none."""
         states_BLD = self(batch.items)
         last_B = ((batch.items > 0).sum(1) - 1).clamp(min=0)
-        return states_BLD.gather(1, last_B[:, None, None].expand(-1, 1, self.dim)).squeeze(1)
+        return at(states_BLD, last_B)
 
     def encode_items(self, items: ItemBatch) -> Tensor:
         """Rows of the item table, (N, D): shared by input and output."""

@@ -76,6 +76,16 @@ def turned(values_BLD: Tensor, last_B: Tensor) -> Tensor:
     return values_BLD.gather(1, place_BL[..., None].expand(-1, -1, values_BLD.size(2)))
 
 
+def read(layers: nn.GRU | nn.LSTM, x_BLD: Tensor) -> Tensor:
+    """Outputs (B, L, D) of the top layer, from zero; in a graph, one operator a layer."""
+    if not torch.compiler.is_exporting():
+        return layers(x_BLD)[0]
+    layer = gru if isinstance(layers, nn.GRU) else lstm
+    for weights in layers.all_weights:
+        x_BLD = layer(x_BLD, *weights)
+    return x_BLD
+
+
 class Direction(nn.Module):
     """One layer read in one direction."""
 
@@ -94,15 +104,9 @@ class Direction(nn.Module):
         if cells and isinstance(self.rnn, nn.LSTM):
             states_BLD, end = self._packed(x_BLD, last_B)
         else:
-            states_BLD = self._padded(x_BLD)
+            states_BLD = read(self.rnn, x_BLD)
             end = (at(states_BLD, last_B), None)
         return (turned(states_BLD, last_B) if self.back else states_BLD), end
-
-    def _padded(self, x_BLD: Tensor) -> Tensor:
-        if not torch.compiler.is_exporting():
-            return self.rnn(x_BLD)[0]
-        one = gru if isinstance(self.rnn, nn.GRU) else lstm
-        return one(x_BLD, *self.rnn.all_weights[0])
 
     def _packed(self, x_BLD: Tensor, last_B: Tensor) -> tuple[Tensor, State]:
         lengths_B = (last_B + 1).cpu()

@@ -9,8 +9,9 @@ import onnxruntime
 import pytest
 import torch
 from safetensors.torch import load_model, save_model
-from torch import Tensor, nn
+from torch import Tensor
 
+from recsys.export.outcomes import export_graph
 from recsys.models import MODELS
 from recsys.models.outcome_heads import OutcomeShape
 from recsys.models.outcome_interface import LifeBatch, OutcomeModel
@@ -110,17 +111,6 @@ def test_saved_then_loaded_is_unchanged(name: str, tmp_path: Path) -> None:
     assert torch.equal(predicted(restored, batch), predicted(model, batch))
 
 
-class Named(nn.Module):
-    """A model behind the positional inputs that its class names."""
-
-    def __init__(self, model: OutcomeModel) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
-        return self.model.predict(LifeBatch(*inputs))
-
-
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """The ONNX file of a model; each is exported once."""
@@ -129,18 +119,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     def path_of(name: str) -> Path:
         path = folder / f"{name}.onnx"
         if not path.exists():
-            batch = documents([7, 4, 2], 7)
-            dynamic = tuple({0: "batch", 1: "length"} for _ in range(4))
-            program = torch.onnx.export(
-                Named(small(name).eval()).eval(),
-                (batch.tokens, batch.days, batch.ages, batch.segments),
-                input_names=["tokens", "days", "ages", "segments"],
-                dynamic_shapes=(dynamic,),
-                opset_version=23,
-                verbose=False,
-            )
-            assert program is not None
-            program.save(str(path))
+            export_graph(small(name).eval(), NUM_TOKENS, path)
         return path
 
     return path_of
