@@ -13,20 +13,21 @@ Shapes: B questions, C candidates each, H events of all B histories together.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from features.asof_behaviours import behaviour_features
+from features.asof_columns import column_features
 from features.asof_covisits import COVISIT_FEATURES
 from features.asof_more import MORE, more_column_features
 from features.asof_sources import source_features
 from features.encode import Histories
 from features.errors import InputError
 from features.layout import DatasetSchema, ItemColumn
-from features.question import HALF_LIFE, Feature, Floats, Ints, Question, value_share
+from features.question import Feature, Floats, Ints, Question
 from features.timeline import DAY, ItemTimeline, write_timelines
 
 if TYPE_CHECKING:
@@ -152,59 +153,6 @@ FEATURES: tuple[Feature, ...] = (
 """Features that every data set has."""
 
 
-def _value_share(q: Question, column: ItemColumn, *, recent: bool) -> Floats:
-    return value_share(q, column, q.weights if recent else np.ones(len(q.owner_H)))
-
-
-def _number(q: Question, column: ItemColumn) -> Floats:
-    return q.item_table[column.name][q.candidates_BC]
-
-
-def _number_minus_history(q: Question, column: ItemColumn) -> Floats:
-    values_H = q.item_table[column.name][q.items_H].astype(np.float64)
-    known_H = ~np.isnan(values_H)
-    sums_B, counts_B = (
-        np.bincount(q.owner_H[known_H], weights, minlength=len(q.at_B))
-        for weights in (values_H[known_H], None)
-    )
-    with np.errstate(invalid="ignore"):
-        return _number(q, column) - (sums_B / counts_B)[:, None]
-
-
-def _time_since(q: Question, column: ItemColumn) -> Floats:
-    values = q.item_table[column.name][q.candidates_BC]
-    return np.where(values != 0, (q.at_B[:, None] - values) / DAY, np.nan)
-
-
-def column_features(column: ItemColumn) -> tuple[Feature, ...]:
-    """The features of one declared item column."""
-    name = column.name
-    match column.kind:
-        case "category" | "categories":
-            share = partial(_value_share, column=column, recent=False)
-            recent = partial(_value_share, column=column, recent=True)
-            says = "share of the history's events of known value that carry the candidate's value"
-            several = "" if column.kind == "category" else " (mean over its values)"
-            return (
-                Feature(f"{name}_share", says + several, share),
-                Feature(f"{name}_recent_share", f"the same, half-life {HALF_LIFE} events", recent),
-            )
-        case "numeric":
-            return (
-                Feature(name, "the candidate's value", partial(_number, column=column)),
-                Feature(
-                    f"{name}_minus_history",
-                    "the candidate's value less the mean over the history's events",
-                    partial(_number_minus_history, column=column),
-                ),
-            )
-        case "timestamp":
-            age = partial(_time_since, column=column)
-            return (Feature(f"{name}_age", "days from the candidate's value to `at`", age),)
-        case "text" | "sentence":
-            return ()
-
-
 @lru_cache(maxsize=64)
 def specifications(
     columns: tuple[ItemColumn, ...],
@@ -258,35 +206,66 @@ def ranking_features(  # noqa: PLR0913 - a question has seven parts
     *,
     wanted: Wanted = "basic",
     facts: Facts = NO_FACTS,
-    prepared: "PreparedDay | None" = None,
 ) -> NDArray[np.float32]:
     """(B, C, F) float32 in the order of `feature_names` of the same columns, sources and facts.
 
     at: (B,) int64 microseconds. candidates: (B, C) dense ids; those of 0 (padding) get nan only.
     source_scores: (B, C) each, nan where the source did not propose the candidate.
     timeline: what is known of items; `timeline.delayed` knows of it later.
-    item_table: as `Dataset.item_table`. Only the wanted features are computed. prepared: looked up
-    instead of computed, where all questions are of its day.
+    item_table: as `Dataset.item_table`. Only the wanted features are computed.
     """
     features = specifications(tuple(columns), tuple(source_scores), wanted, facts)
-    rows_BCF = np.empty((*candidates.shape, len(features)), np.float32)
-    step = 1 if len(candidates) == 1 else _questions_at_once(features, columns, candidates)
-    for start in range(0, len(candidates), step):
-        block = slice(start, start + step)
-        scores = {name: values[block] for name, values in source_scores.items()}
-        question = Question(
-            histories.take(block), at[block], candidates[block], scores, timeline, item_table
-        )
+    bound = BoundFeatures(features, tuple(columns), timeline, item_table)
+    return bound.rows(histories, at, candidates, source_scores)
+
+
+@dataclass(frozen=True, slots=True)
+class BoundFeatures:
+    """Features and what they are computed from, to be asked again and again."""
+
+    features: tuple[Feature, ...]
+    columns: tuple[ItemColumn, ...]
+    timeline: ItemTimeline
+    item_table: Mapping[str, NDArray]
+    prepared: "PreparedDay | None" = None
+    """Made for the same features; looked up instead of computed, where all questions are of its
+    day."""
+
+    def rows(
+        self,
+        histories: Histories,
+        at: Ints,
+        candidates: Ints,
+        source_scores: Mapping[str, Floats],
+    ) -> NDArray[np.float32]:
+        """As `ranking_features`, whose order of sources `features` follow."""
+        rows_BCF = np.empty((*candidates.shape, len(self.features)), np.float32)
+        size = len(candidates)
+        step = 1 if size == 1 else _questions_at_once(self.features, self.columns, candidates)
+        for start in range(0, size, step):
+            block = slice(start, start + step)
+            scores, cut = source_scores, histories
+            if size > step:
+                scores = {name: values[block] for name, values in source_scores.items()}
+                cut = histories.take(block)
+            self._fill(
+                rows_BCF[block],
+                Question(cut, at[block], candidates[block], scores, self.timeline, self.item_table),
+            )
+        if not candidates.all():
+            rows_BCF[candidates == 0] = np.nan
+        return rows_BCF
+
+    def _fill(self, rows_BCF: NDArray[np.float32], question: Question) -> None:
+        """Compute the rows of some questions, or look them up."""
+        prepared = self.prepared
         ready = prepared is not None and (question.day == prepared.day).all()
         if prepared is not None and ready:
-            places = [f for f, feature in enumerate(features) if feature.of_item]
-            rows_BCF[block, :, places] = prepared.of(candidates[block])
-        for f, feature in enumerate(features):
-            if not (ready and feature.of_item):
-                rows_BCF[block, :, f] = feature.compute(question)
-    if not candidates.all():
-        rows_BCF[candidates == 0] = np.nan
-    return rows_BCF
+            prepared.copy_to(rows_BCF, question.candidates_BC)
+        with np.errstate(invalid="ignore", divide="ignore"):  # undefined is nan, and meant
+            for f, feature in enumerate(self.features):
+                if not (ready and feature.of_item):
+                    rows_BCF[:, :, f] = feature.compute(question)
 
 
 def _questions_at_once(

@@ -1,13 +1,14 @@
 """Item statistics of the day that a running service asks about, looked up instead of computed."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from features.asof import FEATURES, ranking_features
-from features.asof_more import MORE
+from features.asof import BoundFeatures
 from features.encode import Histories
+from features.question import Feature
 from features.timeline import DAY, ItemTimeline
 
 ITEMS_AT_ONCE = 1 << 16
@@ -22,22 +23,44 @@ class PreparedDay:
     day: int
     """First day that is not counted."""
     values: NDArray[np.float32]
-    """(V, F) those wanted, in their order; 4 bytes an item and feature."""
+    """(V, P) those of the P features that can be prepared, in their order; 4 bytes each."""
+    runs: tuple[tuple[slice, slice], ...]
+    """Where neighbours among all features stand among the prepared ones."""
 
     @classmethod
-    def after(cls, timeline: ItemTimeline, wanted: tuple[str, ...]) -> "PreparedDay":
-        """For the day after the last one of the timeline, by `ranking_features` itself."""
-        known = [f.name for f in (*FEATURES, *MORE) if f.of_item]
-        names = tuple(name for name in wanted if name in known)
+    def after(
+        cls,
+        timeline: ItemTimeline,
+        features: tuple[Feature, ...],
+        item_table: Mapping[str, NDArray],
+    ) -> "PreparedDay":
+        """For the day after the last one of the timeline, by `BoundFeatures` itself."""
+        chosen = tuple(feature for feature in features if feature.of_item)
+        places = [f for f, feature in enumerate(features) if feature.of_item]
         day, size = timeline.last_day + 1, len(timeline.starts) - 1
-        values_VF = np.full((size, len(names)), np.nan, np.float32)
+        values_VP = np.full((size, len(chosen)), np.nan, np.float32)
         at = np.array([(day + timeline.delay) * DAY])
-        for start in range(0, size if names else 0, ITEMS_AT_ONCE):
+        bound = BoundFeatures(chosen, (), timeline, item_table)
+        for start in range(0, size if chosen else 0, ITEMS_AT_ONCE):
             items = np.arange(start, min(start + ITEMS_AT_ONCE, size))
-            rows = (Histories.of([[]]), at, items[None], {}, timeline, {}, ())
-            values_VF[items] = ranking_features(*rows, wanted=names)[0]
-        return cls(day, values_VF)
+            values_VP[items] = bound.rows(Histories.of([[]]), at, items[None], {})[0]
+        return cls(day, values_VP, _runs(places))
 
-    def of(self, items_BC: NDArray[np.integer]) -> NDArray[np.float32]:
-        """(B, C, F)"""
-        return self.values.take(items_BC, axis=0)
+    def copy_to(self, rows_BCF: NDArray[np.float32], items_BC: NDArray[np.integer]) -> None:
+        """Write the prepared features of some items where they belong."""
+        values_BCP = self.values.take(items_BC, axis=0)
+        for among_all, among_prepared in self.runs:
+            rows_BCF[:, :, among_all] = values_BCP[:, :, among_prepared]
+
+
+def _runs(places: list[int]) -> tuple[tuple[slice, slice], ...]:
+    """Runs of neighbouring places, and their place in the list.
+
+    >>> _runs([3, 4, 9])
+    ((slice(3, 5, None), slice(0, 2, None)), (slice(9, 10, None), slice(2, 3, None)))
+    """
+    starts = [n for n, place in enumerate(places) if not n or place != places[n - 1] + 1]
+    return tuple(
+        (slice(places[n], places[n] + end - n), slice(n, end))
+        for n, end in zip(starts, [*starts[1:], len(places)], strict=True)
+    )

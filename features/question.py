@@ -58,12 +58,18 @@ class Question:
         self.item_table = item_table
         self._attributes: dict[str, Attribute] = {}
         self.lengths_B = histories.lengths
-        self.owner_H = np.repeat(np.arange(len(histories)), self.lengths_B)
-        self.ends_B = np.cumsum(self.lengths_B)
-        self.starts_B = self.ends_B - self.lengths_B
-        rows_H = np.arange(len(self.owner_H)) + np.repeat(
-            histories.starts - self.starts_B, self.lengths_B
-        )
+        rows_H: NDArray[np.int64] | slice
+        if len(histories) == 1:  # a request: its events are a slice
+            rows_H = slice(int(histories.starts[0]), int(histories.ends[0]))
+            self.owner_H = np.zeros(rows_H.stop - rows_H.start, np.int64)
+            self.ends_B, self.starts_B = self.lengths_B, np.zeros(1, np.int64)
+        else:
+            self.owner_H = np.repeat(np.arange(len(histories)), self.lengths_B)
+            self.ends_B = np.cumsum(self.lengths_B)
+            self.starts_B = self.ends_B - self.lengths_B
+            rows_H = np.arange(len(self.owner_H)) + np.repeat(
+                histories.starts - self.starts_B, self.lengths_B
+            )
         self.items_H = np.asarray(histories.items[rows_H], np.int64)
         self.timestamps_H = np.asarray(histories.timestamps[rows_H], np.int64)
         self.events_H = np.asarray(histories.events[rows_H])
@@ -92,6 +98,11 @@ class Question:
         """(H,): 0.5 ^ (events after this one / HALF_LIFE)."""
         after_H = np.repeat(self.ends_B, self.lengths_B) - 1 - np.arange(len(self.owner_H))
         return 0.5 ** (after_H / HALF_LIFE)
+
+    @cached_property
+    def ones_H(self) -> Floats:  # noqa: N802 - a shape suffix
+        """(H,): each event counts alike."""
+        return np.ones(len(self.owner_H))
 
     @cached_property
     def day(self) -> NDArray[np.int64]:
@@ -149,17 +160,22 @@ class Question:
 
     @cached_property
     def seen(self) -> tuple[NDArray[np.int64], Floats]:
-        """How often each candidate is in the history, and microseconds of the last time."""
+        """How often each candidate is in the history, and microseconds of the last time: (B, C),
+        or (B, 1) where none is.
+        """
         keys_H, order_H = self.sorted_keys
-        wanted_BC = self.candidates_BC + np.arange(len(self.at_B))[:, None] * self.key_width
-        left_BC = np.searchsorted(keys_H, wanted_BC)
-        times_BC, last_BC = np.zeros(left_BC.shape, np.int64), np.full(left_BC.shape, np.nan)
-        if not len(keys_H):
-            return times_BC, last_BC
-        found = keys_H[np.minimum(left_BC, len(keys_H) - 1)] == wanted_BC
+        wanted_BC = self.candidates_BC
+        if len(self.at_B) > 1:
+            wanted_BC = wanted_BC + np.arange(len(self.at_B))[:, None] * self.key_width
+        left_BC = keys_H.searchsorted(wanted_BC)
+        found = np.zeros(left_BC.shape, np.bool_)
+        if len(keys_H):
+            found = keys_H.take(left_BC, mode="clip") == wanted_BC
         if not found.any():  # as where the seen are left out
-            return times_BC, last_BC
-        right = np.searchsorted(keys_H, wanted_BC[found], side="right")
+            shape = (len(self.at_B), 1)
+            return np.zeros(shape, np.int64), np.full(shape, np.nan)
+        times_BC, last_BC = np.zeros(left_BC.shape, np.int64), np.full(left_BC.shape, np.nan)
+        right = keys_H.searchsorted(wanted_BC[found], side="right")
         times_BC[found] = right - left_BC[found]
         last_BC[found] = self.timestamps_H[order_H[right - 1]]
         last_BC[last_BC == 0] = np.nan
@@ -176,8 +192,8 @@ class Attribute:
     """Event of each known value of the history."""
     cells: NDArray[np.int64]
     """Those values, B times the column's size told apart."""
-    wanted: NDArray[np.int64]
-    """(W, B, C) those of the candidates, known or not."""
+    wanted: tuple[NDArray[np.int64], ...]
+    """W times (B, C): those of the candidates, known or not."""
     num_known: NDArray
     """(B, C) known values of each candidate."""
     num_cells: int
@@ -186,19 +202,23 @@ class Attribute:
     def of(cls, question: Question, table: NDArray, column: ItemColumn) -> "Attribute":
         """Look the values up: those above 1 are known."""
         num_questions, size, width = len(question.at_B), column.size, column.width
-        values_HW = table.reshape(-1, width)[question.items_H]
+        rows_NW = table.reshape(-1, width)
+        values_HW = rows_NW.take(question.items_H, axis=0)
         known_HW = values_HW > 1
         cells_HW = values_HW.astype(np.int64)
-        places_WBC = question.candidates_BC * width + np.arange(width)[:, None, None]
-        cells_WBC = table.reshape(-1).take(places_WBC).astype(np.int64)
-        num_known_BC = (cells_WBC > 1).sum(0) if width > 1 else cells_WBC[0] > 1
+        cells_BCW = rows_NW.take(question.candidates_BC, axis=0).astype(np.int64)
+        cells = [cells_BCW[:, :, w] for w in range(width)]
+        num_known_BC = cells[0] > 1
+        for more in cells[1:]:
+            num_known_BC = num_known_BC + (more > 1).astype(np.int64)
         if num_questions > 1:
             cells_HW += question.owner_H[:, None] * size
-            cells_WBC += (np.arange(num_questions) * size)[:, None]
+            cells_BCW += (np.arange(num_questions) * size)[:, None, None]
         valued_H = known_HW[:, 0] if width == 1 else np.logical_or.reduce(known_HW, axis=1)
         events = np.flatnonzero(known_HW) // width
-        cells = cells_HW[known_HW]
-        return cls(valued_H, events, cells, cells_WBC, num_known_BC, num_questions * size)
+        return cls(
+            valued_H, events, cells_HW[known_HW], tuple(cells), num_known_BC, num_questions * size
+        )
 
 
 def value_share(q: Question, column: ItemColumn, weights_H: Floats) -> Floats:
@@ -209,7 +229,8 @@ def value_share(q: Question, column: ItemColumn, weights_H: Floats) -> Floats:
     found = q.attribute(column)
     counts = np.bincount(found.cells, weights_H[found.events], minlength=found.num_cells)
     totals_B = np.bincount(q.owner_H, weights_H * found.valued, minlength=len(q.at_B))
-    summed_WBC = counts.take(found.wanted)  # unknown values count 0
-    summed_BC = summed_WBC[0] if len(summed_WBC) == 1 else summed_WBC.sum(0)
+    summed_BC = counts.take(found.wanted[0])  # unknown values count 0
+    for cells_BC in found.wanted[1:]:
+        summed_BC += counts.take(cells_BC)
     with np.errstate(invalid="ignore", divide="ignore"):
         return summed_BC / (found.num_known * totals_B[:, None])

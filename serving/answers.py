@@ -22,7 +22,7 @@ class Recommendation(NamedTuple):
     """The first source that proposed it."""
     title: str | None
     columns: Mapping[str, Any]
-    """What the catalogue declares of the item."""
+    """What the catalogue declares of the item, read when somebody looks."""
     propensity: float = 1.0
     """Probability with which an exploring policy put it at its place, given those above it."""
     marginal: float | None = 1.0
@@ -58,15 +58,15 @@ class AnswerWriter:
 
     def listed(self, ranked: Ranked) -> list[Recommendation]:
         """The items of the first row."""
-        show, names = self._catalogue.show, self._names
+        catalogue, names = self._catalogue, self._names
         items, scores, sources = ranked.items[0], ranked.scores[0], ranked.sources[0]
         answer = []
         for item, score, source in zip(
             items.tolist(), scores.tolist(), sources.tolist(), strict=True
         ):
             if item:
-                raw, title, row = show(item)
-                answer.append(Recommendation(raw, score, names[source], title, row))
+                raw, title = catalogue.raw_ids[item], catalogue.title(item)
+                answer.append(Recommendation(raw, score, names[source], title, catalogue.row(item)))
         if ranked.propensities is not None and ranked.marginals is not None:
             real = items > 0
             chances = ranked.propensities[0][real].tolist()

@@ -97,6 +97,8 @@ class Block:
     @cached_property
     def seen_keys(self) -> Ints:
         """Of each distinct seen item row * V + item, ascending."""
+        if len(self) == 1:
+            return distinct(np.asarray(self.items, np.int64))
         return distinct(self.rows * (self.num_items + 1) + self.items)
 
     @cached_property

@@ -1,9 +1,8 @@
 """Raw item ids and what there is to show of an item."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 import polars as pl
@@ -20,12 +19,33 @@ TABLE_FACTOR = 16
 """A table from raw to dense id is used while it has at most this many cells an item."""
 
 
-class Shown(NamedTuple):
-    """What an answer says of an item."""
+class ItemRow(Mapping[str, Any]):
+    """What the catalogue declares of an item, read when somebody looks: few answers are looked at
+    that closely. It keeps the catalogue it came from in memory.
+    """
 
-    item_id: RawId
-    title: str | None
-    columns: Mapping[str, Any]
+    __slots__ = ("_frame", "_row", "_values")
+
+    def __init__(self, frame: pl.DataFrame, row: int) -> None:
+        self._frame, self._row = frame, row
+        self._values: dict[str, Any] | None = None
+
+    def __getitem__(self, name: str) -> Any:
+        return self._read()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._read())
+
+    def __len__(self) -> int:
+        return self._frame.width
+
+    def _read(self) -> dict[str, Any]:
+        if self._values is None:
+            self._values = self._frame.row(self._row, named=True)
+        return self._values
+
+    def __repr__(self) -> str:
+        return repr(self._read())
 
 
 class Catalogue:
@@ -42,7 +62,8 @@ class Catalogue:
         """Row i belongs to dense id i + 1."""
         self._schema = schema
         self._title = schema.title_column
-        self._shown: dict[int, Shown] = {}
+        known = self._title is not None and self._title in columns.columns
+        self._titles = columns[self._title].cast(pl.String) if known else None
         self._table = _lookup_table(raw_ids) if self.raw_type is int else None
 
     @classmethod
@@ -62,9 +83,7 @@ class Catalogue:
 
     def titles(self) -> list[str | None]:
         """Of every item, by dense id from 1; None for one without."""
-        if self._title is None:
-            return [None] * self.num_items
-        return self.columns[self._title].cast(pl.String).to_list()
+        return [None] * self.num_items if self._titles is None else self._titles.to_list()
 
     def with_items(self, raw_ids: Sequence[RawId], columns: pl.DataFrame) -> "Catalogue":
         """A catalogue that also holds these items, behind its own; this one stays as it is."""
@@ -76,16 +95,13 @@ class Catalogue:
         write_table(directory / vocabulary_file("item"), {"id": self.columns["item_id"].to_arrow()})
         self.columns.write_parquet(directory / CATALOGUE)
 
-    def show(self, item: int) -> "Shown":
-        """What an answer says of a dense id. Kept once asked for: few items are, and often."""
-        shown = self._shown.get(item)
-        if shown is None:
-            columns = self.columns.row(item - 1, named=True)
-            title = columns.get(self._title) if self._title else None
-            text = None if title is None else str(title)
-            shown = Shown(self.raw_ids[item], text, MappingProxyType(columns))
-            self._shown[item] = shown
-        return shown
+    def title(self, item: int) -> str | None:
+        """What to call a dense id; None where the catalogue has no title for it."""
+        return None if self._titles is None else self._titles[item - 1]
+
+    def row(self, item: int) -> ItemRow:
+        """What is declared of a dense id."""
+        return ItemRow(self.columns, item - 1)
 
     def translate(self, raw_ids: Sequence[Any]) -> Ints:
         """Dense ids, 0 for items the bundle does not know; raises RequestError for wrong types."""

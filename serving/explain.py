@@ -185,8 +185,8 @@ class Explainer:
         return found
 
     def _event(self, block: Block, place: int, share: float) -> EventShare:
-        shown = self._catalogue.show(int(block.items[place]))
-        return EventShare(shown.item_id, shown.title, place, share)
+        item = int(block.items[place])
+        return EventShare(self._catalogue.raw_ids[item], self._catalogue.title(item), place, share)
 
     def _inputs(
         self, block: Block, items_K: Ints, sources_K: NDArray[np.uint8]

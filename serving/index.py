@@ -16,7 +16,7 @@ from serving.candidates import Proposals
 from serving.errors import RequestError
 from serving.manifest import ModelSpec
 from serving.policy import Policy
-from serving.topk import NOTHING, Floats, compress, top_k
+from serving.topk import NOTHING, Floats, chosen, compress, top_k
 
 EXACT_BELOW = 50_000
 """Items. Scanning this many exactly takes as long as the approximate search (benchmarks)."""
@@ -156,8 +156,7 @@ class ApproximateIndex:
         items_BM = rows_BM + 1  # row 0 is item 1, and -1 for "no more" becomes padding
         if (scores_BM[:, 1:] == scores_BM[:, :-1]).any():  # ties are in no order
             order_BM = np.lexsort((items_BM, -scores_BM), axis=1)
-            items_BM = np.take_along_axis(items_BM, order_BM, axis=1)
-            scores_BM = np.take_along_axis(scores_BM, order_BM, axis=1)
+            items_BM, scores_BM = chosen(items_BM, order_BM), chosen(scores_BM, order_BM)
         keep_BM = policy.keep(items_BM, block)
         if not policy.fills(keep_BM, block, k):
             return self._search_exactly(queries_BD, block, policy, k)

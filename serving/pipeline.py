@@ -22,7 +22,7 @@ from serving.policy import Policy
 from serving.ranked import Ranked, chain, of_source
 from serving.ranker import SecondStage
 from serving.sources import Source
-from serving.topk import NOTHING, Floats, Ints, top_k
+from serving.topk import NOTHING, Floats, Ints, chosen, top_k
 
 BLOCK_ROWS = 256
 """Histories answered together, at most."""
@@ -156,7 +156,8 @@ class Pipeline:
         scores_BC, num_scored = self._score(ranker, block, candidates, deadline)
         # a history without events keeps the order of popularity: the ranker never saw such
         silent_B = block.histories.ends == block.histories.starts
-        scores_BC[silent_B] = candidates.scores[silent_B]
+        if silent_B.any():
+            scores_BC[silent_B] = candidates.scores[silent_B]
         # equal scores, which a small ranker gives often, keep the order of retrieval
         order_BC, best_BC = top_k(scores_BC[:, :num_scored], min(num_scored, k))
         if num_scored < min(scores_BC.shape[1], k):
@@ -164,9 +165,9 @@ class Pipeline:
             order_BC = np.concatenate([order_BC, np.tile(rest, (len(block), 1))], axis=1)
             best_BC = np.concatenate([best_BC, scores_BC[:, rest]], axis=1)
         ranked = Ranked(
-            np.take_along_axis(candidates.items, order_BC, axis=1),
+            chosen(candidates.items, order_BC),
             best_BC,
-            np.take_along_axis(candidates.sources, order_BC, axis=1),
+            chosen(candidates.sources, order_BC),
             degraded=_cut_short(candidates, num_scored),
         )
         ranked.items[ranked.scores == NOTHING] = 0

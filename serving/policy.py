@@ -181,10 +181,11 @@ class Policy:
         if self.blocked is not None:
             keep_BM &= ~self.blocked[items_BM]
         if self.exclude_seen and len(block.seen_keys):
-            keys_BM = items_BM + np.arange(len(items_BM))[:, None] * (block.num_items + 1)
-            position = np.searchsorted(block.seen_keys, keys_BM)
-            position[position == len(block.seen_keys)] = 0
-            keep_BM &= block.seen_keys[position] != keys_BM
+            keys_BM, seen = items_BM, block.seen_keys
+            if len(items_BM) > 1:
+                keys_BM = items_BM + np.arange(len(items_BM))[:, None] * (block.num_items + 1)
+            # behind the last one is the last one again, which is another then
+            keep_BM &= seen.take(seen.searchsorted(keys_BM), mode="clip") != keys_BM
         if self.window is not None:
             keep_BM &= self.window.open(items_BM, block.at)
         for cap in self.caps:
@@ -206,6 +207,8 @@ class Policy:
 
     def fills(self, keep_BM: Bools, block: Block, k: int) -> bool:
         """Whether lists fetched to some depth have k entries each, or all that are permitted."""
+        if len(keep_BM) == 1 and np.count_nonzero(keep_BM) >= k:
+            return True
         counts_B = keep_BM.sum(axis=1)
         if (counts_B >= k).all() or keep_BM.shape[1] >= block.num_items:
             return True

@@ -12,10 +12,11 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from features.asof import Facts, ItemTimeline, feature_names, ranking_features
+from features.asof import BoundFeatures, Facts, ItemTimeline, feature_names, specifications
 from features.encode import Histories
 from features.layout import DatasetSchema
 from features.prepared import PreparedDay
+from features.question import Feature
 from serving.block import Block
 from serving.bundle import Bundle
 from serving.candidates import Candidates
@@ -85,15 +86,17 @@ class Ranker:
         timeline: ItemTimeline,
         item_table: Mapping[str, NDArray],
         schema: DatasetSchema,
-        wanted: tuple[str, ...],
+        features: tuple[Feature, ...],
         neural: NeuralRanker | None = None,
         persons: PersonVectors | None = None,
     ) -> None:
         self.graph, self.neural, self.persons = graph, neural, persons
-        self._input = graph.get_inputs()[0].name
-        self._timeline, self._item_table, self._schema = timeline, item_table, schema
-        self._facts, self._wanted = Facts.of(schema), wanted
-        self._prepared = PreparedDay.after(timeline, wanted)
+        self._input, self._outputs = graph.get_inputs()[0].name, [graph.get_outputs()[0].name]
+        self._schema, self._timeline = schema, timeline
+        prepared = PreparedDay.after(timeline, features, item_table)
+        self._features = BoundFeatures(
+            features, schema.item_columns, timeline, item_table, prepared
+        )
 
     @classmethod
     def load(
@@ -106,7 +109,8 @@ class Ranker:
         """Open the graph; raises BundleError if this release lacks a feature that it wants."""
         sources = [source.name for source in bundle.manifest.sources]
         sources += [NEURAL] if spec.neural else []
-        known = feature_names(schema.item_columns, sources, "all", Facts.of(schema))
+        columns, facts = schema.item_columns, Facts.of(schema)
+        known = feature_names(columns, sources, "all", facts)
         persons = spec.persons and PersonVectors.load(bundle, spec.persons)
         made = persons.names if persons else ()
         wanted = spec.features[: len(spec.features) - len(made)]
@@ -120,14 +124,16 @@ class Ranker:
         graph = open_graph(bundle.path / spec.graph)
         neural = spec.neural and NeuralRanker.load(bundle, spec.neural, item_table)
         timeline = ItemTimeline.open(bundle.path).delayed(spec.label_delay_days)
-        return cls(graph, timeline, item_table, schema, wanted, neural, persons)
+        features = specifications(columns, tuple(sources), wanted, facts)
+        return cls(graph, timeline, item_table, schema, features, neural, persons)
 
     def with_items(self, new: NewItems, item_table: Mapping[str, NDArray]) -> "Ranker":
         """The same ranker over the table that also holds new items, which have no events yet."""
         neural = self.neural and self.neural.with_items(new, item_table)
         persons = self.persons and self.persons.with_items(len(new))
         timeline, schema = self._timeline.with_items(len(new)), self._schema
-        return Ranker(self.graph, timeline, item_table, schema, self._wanted, neural, persons)
+        features = self._features.features
+        return Ranker(self.graph, timeline, item_table, schema, features, neural, persons)
 
     def write(self, directory: Path) -> None:
         """Write what `with_items` changes."""
@@ -141,17 +147,8 @@ class Ranker:
         """Features, (B, C, F) float32, in the order of the graph's input."""
         if self.neural is not None:
             candidates = with_neural_scores(candidates, block.histories, self.neural)
-        features_BCF = ranking_features(
-            block.histories,
-            block.at,
-            candidates.items,
-            candidates.source_scores,
-            self._timeline,
-            self._item_table,
-            self._schema.item_columns,
-            wanted=self._wanted,
-            facts=self._facts,
-            prepared=self._prepared,
+        features_BCF = self._features.rows(
+            block.histories, block.at, candidates.items, candidates.source_scores
         )
         if self.persons is not None:
             features_BCF = self.persons.append(features_BCF, block.histories)
@@ -163,7 +160,9 @@ class Ranker:
 
     def _score(self, features_BCF: Floats, items_BC: Ints) -> Floats:
         rows = features_BCF.reshape(-1, features_BCF.shape[-1])
-        output = self.graph.run(None, {self._input: rows})[0]
+        output = self.graph.run(self._outputs, {self._input: rows})[0]
         assert isinstance(output, np.ndarray)
         scores_BC = output.reshape(items_BC.shape)
+        if np.isfinite(scores_BC.sum()) and items_BC.all():
+            return scores_BC
         return np.where((items_BC != 0) & np.isfinite(scores_BC), scores_BC, NOTHING)

@@ -108,7 +108,7 @@ class Recommender:
     def title(self, raw_item_id: RawId) -> str | None:
         """What to call an item; None for one without a title or unknown to the bundle."""
         item = self._catalogue.dense.get(raw_item_id)
-        return None if item is None else self._catalogue.show(item).title
+        return None if item is None else self._catalogue.title(item)
 
     def titles(self) -> list[str | None]:
         """Of every item, in the order of `raw_item_ids[1:]`; None for one without."""

@@ -21,6 +21,8 @@ Moment = int | datetime
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
+FARTHEST = 1 << 63
+"""Microseconds from 1970, in either direction, that fit 64 bits."""
 UNKNOWN = 0
 """The code of a behaviour that the bundle does not know and whose events are left out."""
 ENTRY = "(item id, timestamp) or (item id, timestamp, event)"
@@ -223,6 +225,8 @@ class RequestReader:
 
 def microseconds(moment: Moment) -> int:
     """A moment as microseconds UTC; raises RequestError for anything else, nan included."""
+    if type(moment) is int and abs(moment) < FARTHEST:  # as most are
+        return moment
     return int(_timestamps([moment])[0])
 
 

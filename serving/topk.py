@@ -31,6 +31,9 @@ def top_k(scores_BV: Floats, k: int) -> tuple[Ints, Floats]:
     """
     if k >= scores_BV.shape[1]:
         return _in_order(scores_BV, k)
+    if len(scores_BV) == 1:
+        columns, found = _top_k_row(scores_BV[0], k)
+        return pad_right(columns[None], k, 0), pad_right(found[None], k, NOTHING)
     columns_BK = np.zeros((len(scores_BV), k), np.int64)
     found_BK = np.full((len(scores_BV), k), NOTHING, np.float32)
     for row, scores_V in enumerate(scores_BV):
@@ -56,12 +59,12 @@ def _top_k_row(scores_V: Floats, k: int) -> tuple[Ints, Floats]:
         columns = np.flatnonzero(scores_V > NOTHING)
     else:
         columns = np.flatnonzero(scores_V >= threshold)
-    found = scores_V[columns]
+    found = scores_V.take(columns)
     if len(found) > 4 * k:  # cheaper to find the k-th than to sort them all
         kept = found >= np.partition(found, len(found) - k)[len(found) - k]
         columns, found = columns[kept], found[kept]
-    order = np.lexsort((columns, -found))[:k]
-    return columns[order], found[order]
+    order = np.argsort(-found, kind="stable")[:k]  # columns ascend: ties keep their order
+    return columns.take(order), found.take(order)
 
 
 def _reached_by(scores_V: Floats, k: int) -> float:
@@ -102,6 +105,13 @@ def pad_right(array_BM: NDArray, k: int, fill: float) -> Any:
     return result_BK
 
 
+def chosen(array_BM: NDArray, columns_BK: Ints) -> Any:
+    """(B, K): of each row the entries at its columns."""
+    if len(array_BM) == 1:  # the same, in a fifth of the time
+        return array_BM.take(columns_BK[0], axis=1)
+    return np.take_along_axis(array_BM, columns_BK, axis=1)
+
+
 def compress(
     arrays: Sequence[NDArray], fills: Sequence[float], keep_BM: NDArray[np.bool_], k: int
 ) -> list[Any]:
@@ -109,7 +119,7 @@ def compress(
     if len(keep_BM) == 1:  # the same, quicker
         kept = np.flatnonzero(keep_BM[0])[:k]
         return [
-            pad_right(array_BM[:, kept], k, fill)
+            pad_right(array_BM.take(kept, axis=1), k, fill)
             for array_BM, fill in zip(arrays, fills, strict=True)
         ]
     column_BM = np.cumsum(keep_BM, axis=1) - 1

@@ -5,13 +5,29 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from features.asof import ranking_features
+from features.asof import BoundFeatures, specifications
 from features.encode import Histories
+from features.layout import ItemColumn
 from features.prepared import PreparedDay
 from features.timeline import DAY, ItemTimeline, write_timelines
 
 NUM_ITEMS, LAST = 30, 12_000
-WANTED = ("user_events", "item_trend", "item_age", "times_seen", "item_rate", "item_share_30d")
+PRICE = (ItemColumn(name="price", kind="numeric"),)
+FEATURES = specifications(
+    PRICE,
+    (),
+    (
+        "user_events",
+        "item_trend",
+        "item_age",
+        "times_seen",
+        "price",
+        "item_rate",
+        "item_share_30d",
+        "price_minus_history",
+    ),
+)
+PRICES = {"price": np.random.default_rng(2).random(NUM_ITEMS + 6).astype(np.float32)}
 
 
 def timeline_of(directory: Path, delay: int) -> ItemTimeline:
@@ -27,15 +43,15 @@ def ask(timeline: ItemTimeline, days: list[int], prepared: PreparedDay | None) -
     histories = Histories.of([[3, 4], [5]], [[LAST * DAY, LAST * DAY + 1], [LAST * DAY]])
     candidates = rng.integers(0, NUM_ITEMS + 1, (2, 40))
     at = np.array([day * DAY + 7 for day in days])
-    return ranking_features(
-        histories, at, candidates, {}, timeline, {}, (), wanted=WANTED, prepared=prepared
-    )
+    bound = BoundFeatures(FEATURES, PRICE, timeline, PRICES, prepared)
+    return bound.rows(histories, at, candidates, {})
 
 
 @pytest.mark.parametrize("delay", [0, 3])
 def test_prepared_features_equal_those_computed_on_demand(delay: int, tmp_path: Path) -> None:
     timeline = timeline_of(tmp_path, delay)
-    prepared = PreparedDay.after(timeline, WANTED)
+    prepared = PreparedDay.after(timeline, FEATURES, PRICES)
+    assert len(prepared.runs) == 2
     for days in ([LAST + 1 + delay, LAST + 500], [LAST - 5, LAST - 40], [LAST - 5, LAST + 9]):
         np.testing.assert_array_equal(ask(timeline, days, prepared), ask(timeline, days, None))
 
@@ -43,7 +59,7 @@ def test_prepared_features_equal_those_computed_on_demand(delay: int, tmp_path: 
 def test_prepared_features_are_looked_up_on_their_day_only(tmp_path: Path) -> None:
     """Otherwise the test above would pass on a table that is never read."""
     timeline = timeline_of(tmp_path, 0)
-    prepared = PreparedDay.after(timeline, WANTED)
+    prepared = PreparedDay.after(timeline, FEATURES, PRICES)
     prepared.values[:] = -7
     assert (ask(timeline, [LAST + 1, LAST + 9], prepared) == -7).any()
     assert not (ask(timeline, [LAST, LAST + 9], prepared) == -7).any()
@@ -51,7 +67,7 @@ def test_prepared_features_are_looked_up_on_their_day_only(tmp_path: Path) -> No
 
 def test_items_added_later_have_no_events(tmp_path: Path) -> None:
     timeline = timeline_of(tmp_path, 0).with_items(5)
-    prepared = PreparedDay.after(timeline, ("item_events",))
+    prepared = PreparedDay.after(timeline, specifications((), (), ("item_events",)), {})
     assert prepared.values.shape == (NUM_ITEMS + 6, 1)
     assert not prepared.values[-6:].any()
     assert prepared.values[1:NUM_ITEMS].any()
