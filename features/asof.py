@@ -31,6 +31,7 @@ from features.question import Feature, Floats, Ints, Question
 from features.timeline import DAY, ItemTimeline, write_timelines
 
 if TYPE_CHECKING:
+    from features.packed import PackedColumns
     from features.prepared import PreparedDay
 
 __all__ = [
@@ -230,6 +231,8 @@ class BoundFeatures:
     prepared: "PreparedDay | None" = None
     """Made for the same features; looked up instead of computed, where all questions are of its
     day."""
+    packed: "PackedColumns | None" = None
+    """Of the item table; read instead of it where a single question is asked."""
 
     def rows(
         self,
@@ -259,7 +262,7 @@ class BoundFeatures:
     def _fill(self, rows_BCF: NDArray[np.float32], question: Question) -> None:
         """Compute the rows of some questions, or look them up."""
         prepared = self.prepared
-        ready = prepared is not None and (question.day == prepared.day).all()
+        ready = prepared is not None and question.at_B.min() >= prepared.begin
         if prepared is not None and ready:
             prepared.copy_to(rows_BCF, question.candidates_BC)
         with np.errstate(invalid="ignore", divide="ignore"):  # undefined is nan, and meant

@@ -13,10 +13,6 @@ from features.question import HALF_LIFE, Feature, Floats, Question, value_share
 from features.timeline import DAY
 
 
-def _value_share(q: Question, column: ItemColumn, *, recent: bool) -> Floats:
-    return value_share(q, column, q.weights if recent else q.ones_H)
-
-
 def _number(q: Question, column: ItemColumn) -> Floats:
     return q.item_table[column.name].take(q.candidates_BC)
 
@@ -43,8 +39,8 @@ def column_features(column: ItemColumn) -> tuple[Feature, ...]:
     name = column.name
     match column.kind:
         case "category" | "categories":
-            share = partial(_value_share, column=column, recent=False)
-            recent = partial(_value_share, column=column, recent=True)
+            share = partial(value_share, column=column, weighing="alike")
+            recent = partial(value_share, column=column, weighing="recent")
             says = "share of the history's events of known value that carry the candidate's value"
             several = "" if column.kind == "category" else " (mean over its values)"
             return (

@@ -127,11 +127,11 @@ def _events_since_value(q: Question, column: ItemColumn) -> Floats:
 
 
 def _session_share(q: Question, column: ItemColumn) -> Floats:
-    return value_share(q, column, q.in_session_H.astype(np.float64))
+    return value_share(q, column, "session")
 
 
 def _text_share(q: Question, column: ItemColumn) -> Floats:
-    return value_share(q, column, np.ones(len(q.owner_H)))
+    return value_share(q, column, "alike")
 
 
 def _distance(q: Question, column: ItemColumn) -> Floats:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from features.asof import BoundFeatures
 from features.encode import Histories
 from features.question import Feature
-from features.timeline import DAY, ItemTimeline
+from features.timeline import DAY, NEVER, ItemTimeline
 
 ITEMS_AT_ONCE = 1 << 16
 
@@ -20,8 +20,8 @@ class PreparedDay:
     service are asked of the day after its log ends, again and again.
     """
 
-    day: int
-    """First day that is not counted."""
+    begin: int
+    """First moment of the day, microseconds: what is asked later is answered alike."""
     values: NDArray[np.float32]
     """(V, P) those of the P features that can be prepared, in their order; 4 bytes each."""
     runs: tuple[tuple[slice, slice], ...]
@@ -39,12 +39,14 @@ class PreparedDay:
         places = [f for f, feature in enumerate(features) if feature.of_item]
         day, size = timeline.last_day + 1, len(timeline.starts) - 1
         values_VP = np.full((size, len(chosen)), np.nan, np.float32)
-        at = np.array([(day + timeline.delay) * DAY])
+        begin = (day + timeline.delay) * DAY
+        if timeline.last_day == NEVER:  # then every day is its own
+            return cls(np.iinfo(np.int64).max, np.zeros((0, 0), np.float32), ())
         bound = BoundFeatures(chosen, (), timeline, item_table)
         for start in range(0, size if chosen else 0, ITEMS_AT_ONCE):
             items = np.arange(start, min(start + ITEMS_AT_ONCE, size))
-            values_VP[items] = bound.rows(Histories.of([[]]), at, items[None], {})[0]
-        return cls(day, values_VP, _runs(places))
+            values_VP[items] = bound.rows(Histories.of([[]]), np.array([begin]), items[None], {})[0]
+        return cls(begin, values_VP, _runs(places))
 
     def copy_to(self, rows_BCF: NDArray[np.float32], items_BC: NDArray[np.integer]) -> None:
         """Write the prepared features of some items where they belong."""

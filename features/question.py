@@ -7,12 +7,14 @@ Shapes: B questions, C candidates each, H events of all B histories together.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from features.encode import Histories
 from features.layout import ItemColumn
+from features.packed import PackedColumns, PackedQuestion
 from features.timeline import ItemTimeline
 
 Ints = NDArray[np.integer]
@@ -24,6 +26,9 @@ HALF_LIFE = 10
 """Events after which an event of the history weighs half in the `recent` features."""
 
 
+Weighing = Literal["alike", "recent", "session"]
+"""What an event of the history counts: 1, half of what the one `HALF_LIFE` events later does, or 1
+where it belongs to the visit that goes on."""
 Compute = Callable[["Question"], NDArray]
 """Broadcasts to (B, C)."""
 
@@ -50,13 +55,16 @@ class Question:
         source_scores: Mapping[str, Floats],
         timeline: ItemTimeline,
         item_table: Mapping[str, NDArray],
+        packed: PackedColumns | None = None,
     ) -> None:
+        """packed: of the item table, where the question is one and many are to come."""
         self.at_B = np.asarray(at, np.int64)
         self.candidates_BC = np.asarray(candidates, np.int64)
         self.source_scores = source_scores
         self.timeline = timeline
         self.item_table = item_table
         self._attributes: dict[str, Attribute] = {}
+        self._packed, self._shares = packed, dict[Weighing, Mapping[str, Floats]]()
         self.lengths_B = histories.lengths
         rows_H: NDArray[np.int64] | slice
         if len(histories) == 1:  # a request: its events are a slice
@@ -81,8 +89,25 @@ class Question:
             found = self._attributes[column.name] = Attribute.of(self, table, column)
         return found
 
+    def share(self, column: ItemColumn, weighing: Weighing) -> Floats | None:
+        """`value_share` of a packed column; None for another."""
+        if self._packed is None or column.name not in self._packed.places:
+            return None
+        if (found := self._shares.get(weighing)) is None:
+            found = self._shares[weighing] = self._unpacked.shares(self.weights(weighing))
+        return found[column.name]
+
+    @cached_property
+    def _unpacked(self) -> PackedQuestion:
+        assert self._packed is not None
+        return self._packed.ask(self.items_H, self.candidates_BC[0])
+
     def event_time(self, rows_B: Ints) -> Floats:
         """Microseconds of an event per question, nan where the history is empty or undated."""
+        if len(self.at_B) == 1:  # the same, quicker
+            last = len(self.timestamps_H) - 1
+            known = int(self.timestamps_H[min(max(rows_B[0], 0), last)]) if last >= 0 else 0
+            return np.array([known or np.nan], np.float64)
         if not len(self.timestamps_H):
             return np.full(rows_B.shape, np.nan)
         times = self.timestamps_H[np.minimum(np.maximum(rows_B, 0), len(self.timestamps_H) - 1)]
@@ -93,16 +118,21 @@ class Question:
         """Microseconds of the last event, nan where there is none or it is undated."""
         return self.event_time(self.ends_B - 1)
 
+    def weights(self, weighing: Weighing) -> NDArray[np.float64]:
+        """(H,): what each event counts."""
+        match weighing:
+            case "alike":
+                return np.ones(len(self.owner_H))
+            case "recent":
+                return self.recency_H
+            case "session":
+                return self.in_session_H.astype(np.float64)
+
     @cached_property
-    def weights(self) -> Floats:
+    def recency_H(self) -> NDArray[np.float64]:  # noqa: N802 - a shape suffix
         """(H,): 0.5 ^ (events after this one / HALF_LIFE)."""
         after_H = np.repeat(self.ends_B, self.lengths_B) - 1 - np.arange(len(self.owner_H))
         return 0.5 ** (after_H / HALF_LIFE)
-
-    @cached_property
-    def ones_H(self) -> Floats:  # noqa: N802 - a shape suffix
-        """(H,): each event counts alike."""
-        return np.ones(len(self.owner_H))
 
     @cached_property
     def day(self) -> NDArray[np.int64]:
@@ -154,7 +184,9 @@ class Question:
         """Question and item of every event as one number, ascending, and the rows in that order:
         within a number the oldest event comes first. Both (H,).
         """
-        keys_H = self.owner_H * self.key_width + self.items_H
+        keys_H = self.items_H
+        if len(self.at_B) > 1:
+            keys_H = self.owner_H * self.key_width + self.items_H
         order_H = np.argsort(keys_H, kind="stable")
         return keys_H[order_H], order_H
 
@@ -221,12 +253,14 @@ class Attribute:
         )
 
 
-def value_share(q: Question, column: ItemColumn, weights_H: Floats) -> Floats:
+def value_share(q: Question, column: ItemColumn, weighing: Weighing) -> Floats:
     """Share of the history's weight that carries each of the candidate's values: their mean.
 
     (B, C). Only events of known value count, and nan means that there are none.
     """
-    found = q.attribute(column)
+    if (ready := q.share(column, weighing)) is not None:
+        return ready
+    found, weights_H = q.attribute(column), q.weights(weighing)
     counts = np.bincount(found.cells, weights_H[found.events], minlength=found.num_cells)
     totals_B = np.bincount(q.owner_H, weights_H * found.valued, minlength=len(q.at_B))
     summed_BC = counts.take(found.wanted[0])  # unknown values count 0
