@@ -29,7 +29,9 @@ BLOCK_ROWS = 256
 BLOCK_CELLS = 1 << 21
 """History x item pairs held at once: 8 MiB of scores and a few times that for sorting."""
 RANK_CHUNK = 128
-"""Candidates ranked between two looks at the clock."""
+"""Candidates ranked between two looks at the clock, where there is little time."""
+PLENTY = 8
+"""Times the usual duration of ranking all candidates: with so much left they are ranked at once."""
 
 
 class Pipeline:
@@ -193,8 +195,10 @@ class Pipeline:
         started = time.monotonic_ns()
         prepared = ranker.prepare(block, candidates)
         self.costs.learn("features", started, amount=width)
-        for start in range(0, width, RANK_CHUNK):
-            part = slice(start, min(start + RANK_CHUNK, width))
+        hurried = not self.costs.fits("ranking", deadline, amount=PLENTY * width)
+        step = RANK_CHUNK if hurried or "ranking" not in self.costs.usual else width
+        for start in range(0, width, step):
+            part = slice(start, min(start + step, width))
             size = part.stop - part.start
             if not self.costs.fits("ranking", deadline, amount=size):
                 return scores_BC, start

@@ -4,11 +4,9 @@ The event loop only moves bytes. Decoding, computing and encoding happen on the 
 there are few: more would not compute faster, only later.
 """
 
-import asyncio
 import logging
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -24,6 +22,7 @@ from serving.http.gate import JSON, Visit
 from serving.http.journal import Pseudonyms
 from serving.http.messages import Answer, Fault
 from serving.http.meters import Meters
+from serving.http.workers import Workers
 from serving.service import Service
 
 log = logging.getLogger(__name__)
@@ -61,7 +60,7 @@ class Desk:
         self.deadline_ms = deadline_ms
         self.pseudonyms = Pseudonyms()
         self._queued = meters.stages.labels("queue")
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="recsys")
+        self._workers = Workers(threads)
 
     async def run(self, request: Request, call: "Call") -> Response:
         """The answer to a request that came through the framework."""
@@ -81,8 +80,7 @@ class Desk:
     async def answer(self, visit: Visit, call: "Call") -> tuple[int, bytes]:
         """Status and body; the work is done on a thread."""
         visit.route = call.route
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._pool, self._answer, visit, call)
+        return await self._workers.run(self._answer, visit, call)
 
     def _answer(self, visit: Visit, call: "Call") -> tuple[int, bytes]:
         self._queued.observe((time.monotonic_ns() - visit.started) / 1e9)
@@ -116,7 +114,7 @@ class Desk:
 
     def close(self) -> None:
         """Wait for the threads."""
-        self._pool.shutdown(wait=True)
+        self._workers.close()
 
 
 def fault_of(error: Exception, visit: Visit) -> tuple[int, Fault]:

@@ -30,6 +30,7 @@ OPEN_PATHS = ("/healthz", "/readyz", "/", "/playground.js", "/playground.css")
 """Answered to anybody, always: health, and a page that holds nothing."""
 API = "/v1/"
 SHED = 503
+NO_ROOM = "no room: try again shortly"
 
 
 @dataclass(slots=True)
@@ -168,7 +169,7 @@ class Gate:
     def _check_room(self) -> None:
         if self._room.inside >= self._room.limit:
             self._meters.shed.inc()
-            raise RefusedError(SHED, "overload", "no room: try again shortly")
+            raise RefusedError(SHED, "overload", NO_ROOM)
 
     async def _read(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:
         length = headers.get(b"content-length", b"0")

@@ -29,12 +29,13 @@ class PublicRoutes:
 
     def __init__(self, desk: Desk) -> None:
         self._desk, self._service = desk, desk.service
+        self._state = desk.meters.stages.labels("state")
 
     def recommend(self, message: messages.RecommendRequest, visit: Visit) -> messages.Answer:
         """Recommend items."""
         visit.told["user"] = self._desk.pseudonyms.of(message.user_id)
         reply = self._service.recommend(self.question(message, visit))
-        self._desk.meters.stages.labels("state").observe(reply.state_seconds)
+        self._state.observe(reply.state_seconds)
         answer = reply.answer
         return messages.Answer(
             request_id=visit.request_id,

@@ -8,7 +8,9 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -24,6 +26,7 @@ from serving.http.gate import Gate, Room
 from serving.http.journal import write_line
 from serving.http.meters import Meters
 from serving.http.public import direct_calls, public_app
+from serving.http.refusals import Protocol, Refusals
 from serving.index import RemoteIndexes
 from serving.live import Live
 from serving.registry import VERSIONS
@@ -123,8 +126,8 @@ class Server:
         config, live = self.config, self.service.live
         if live.follows and config.refresh_seconds:
             live.watch(config.refresh_seconds, after=self.meters.swaps.labels("watched").inc)
-        public = self._listener(self.public, config.host, config.port)
-        admin = self._listener(self.admin, config.admin_host, config.admin_port)
+        public = self._listener(self.public, self.room, config.host, config.port)
+        admin = self._listener(self.admin, self.admin_room, config.admin_host, config.admin_port)
         listeners = (public, admin)
         sockets = [shared_socket(config)] if config.reuse_port else None
         tasks = [asyncio.create_task(public.serve(sockets)), asyncio.create_task(admin.serve())]
@@ -154,12 +157,14 @@ class Server:
         while time.monotonic() < end and not stop.at_once:
             await asyncio.sleep(0.02)
 
-    def _listener(self, app: ASGIApp, host: str, port: int) -> Listener:
+    def _listener(self, app: ASGIApp, room: Room, host: str, port: int) -> Listener:
+        protocol: Any = partial(Protocol, refusals=Refusals(room, self.meters))
         return Listener(
             uvicorn.Config(
                 app,
                 host=host,
                 port=port,
+                http=protocol,
                 lifespan="off",
                 access_log=False,
                 log_level="warning",
