@@ -1,6 +1,7 @@
 """A synthetic bundle of any size, for latency and recall: SASRec, item vectors, popularity, trees.
 
     python benchmarks/large_bundle.py OUT --items 1000000 [--vectors clustered|gaussian]
+        [--candidates 500]
 
 Dim 64, 500 candidates, histories up to 50, a LightGBM ranker over 28 features (300 trees of 15
 leaves, trained on noise: the work is that of a real one, the order is not). What the sizes mean for
@@ -69,7 +70,9 @@ def item_table(num_items: int, rng: np.random.Generator) -> dict[str, NDArray]:
     return table
 
 
-def write(out: Path, num_items: int, kind: str, *, ranker: bool = True) -> None:
+def write(
+    out: Path, num_items: int, kind: str, *, ranker: bool = True, candidates: int = CANDIDATES
+) -> None:
     rng = np.random.default_rng(0)
     torch.manual_seed(0)
     vectors = vectors_of(kind, num_items, rng)
@@ -101,7 +104,7 @@ def write(out: Path, num_items: int, kind: str, *, ranker: bool = True) -> None:
             vectors="model.vectors.npy",
             max_len=MAX_LEN,
             dim=DIM,
-            candidates=CANDIDATES,
+            candidates=candidates,
         ),
         PopularitySpec(name="popularity", scores="popularity.scores.npy", candidates=1),
     )
@@ -132,7 +135,7 @@ def write(out: Path, num_items: int, kind: str, *, ranker: bool = True) -> None:
         source = recommender.pipeline.sources[0]
         assert isinstance(source, ModelSource)
         histories = Histories.of(rng.integers(1, num_items + 1, (100, MAX_LEN)).tolist())
-        refine = tune_refine(source, vectors, histories, CANDIDATES)
+        refine = tune_refine(source, vectors, histories, candidates)
         print(f"{num_items:,} {kind} items: refine {refine}")
         tuned = specs[0].model_copy(update={"refine": refine})
         seal(directory, manifest.model_copy(update={"sources": (tuned, specs[1])}))
@@ -152,8 +155,9 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--items", type=int, default=1_000_000)
     parser.add_argument("--vectors", choices=["clustered", "gaussian"], default="clustered")
+    parser.add_argument("--candidates", type=int, default=CANDIDATES)
     options = parser.parse_args()
-    write(options.out, options.items, options.vectors)
+    write(options.out, options.items, options.vectors, candidates=options.candidates)
 
 
 if __name__ == "__main__":

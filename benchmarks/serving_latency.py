@@ -1,13 +1,14 @@
 """`recommend` in two stages beside its bare kernels and beside plain PyTorch + faiss + LightGBM.
 
-    python benchmarks/large_bundle.py work/1m --items 1000000
+    python benchmarks/large_bundle.py work/1m --items 1000000    # 500 candidates
     OMP_NUM_THREADS=1 python benchmarks/serving_latency.py work/1m [--requests 400] [--peer]
     OMP_NUM_THREADS=1 python benchmarks/serving_latency.py work/1m --processes 2
 
 One thread, one process, histories of 50, 500 candidates ranked on 28 features, k = 10. In every
 round, each over the history of another round: (a) `recommend`; (b) the kernels alone, with inputs
 in arrays: onnxruntime on the history, faiss for as many items as (a) asks, a gather of 28 numbers
-for each candidate, onnxruntime on the 500 rows, the ten best. --peer: (c) the same stages written
+for each candidate (the features of the request, laid ready), onnxruntime on the 500 rows, the ten
+best. --peer: (c) the same stages written
 plainly: torch, faiss flat (what one takes first), numpy gathers, trees by the same graph,
 torch.topk. Given: thread time and wall clock, medians and 99th percentiles. `at` is a day after the
 log ends, as for a service. --processes: only requests a second of one process, and of several, each
@@ -58,6 +59,16 @@ class Kernels:
         rng = np.random.default_rng(0)
         self.numbers = rng.random((recommender.num_items + 1, FEATURES)).astype(np.float32)
 
+    def prepare(self, history: NDArray[np.int64], at: int) -> None:
+        """Lay the features of a history's candidates ready: trees take as long as their inputs
+        are hard to foresee, so they must be those of the request.
+        """
+        recommender, pipeline = self.recommender, self.recommender.pipeline
+        block = Block.of(Histories.of([history]), np.array([at]), recommender.num_items)
+        found = pipeline.propose(block, recommender.policy)
+        assert pipeline.ranker is not None
+        self.numbers[found.items[0]] = pipeline.ranker.prepare(block, found)[0]
+
     def inputs(self, history: NDArray[np.int64]) -> dict[str, NDArray]:
         return encode_histories(Histories.of([history]), self.source.inputs, LENGTH, {})
 
@@ -103,7 +114,8 @@ class Plain:
             states = self.model(torch.from_numpy(encoded["items"]))
             query = states[:, -1].numpy()
         _, rows = self.index.search(query, self.kernels.source.candidates + len(seen))
-        items = [row + 1 for row in rows[0].tolist() if row + 1 not in seen][:500]
+        found = [row + 1 for row in rows[0].tolist() if row + 1 not in seen]
+        items = found[: self.kernels.source.candidates]
         numbers = self.kernels.numbers[items]
         scores = np.asarray(self.kernels.graph.run(None, {"features": numbers})[0]).reshape(-1)
         return [items[n] for n in torch.topk(torch.from_numpy(scores), K).indices.tolist()]
@@ -123,6 +135,7 @@ def measure(bundle: Path, requests: int, *, peer: bool) -> dict[str, NDArray[np.
     for number in range(requests + WARM_UP):
         raw = [recommender.reader.raw_ids[item] for item in histories[number].tolist()]
         encoded = kernels.inputs(histories[number + 1])
+        kernels.prepare(histories[number + 1], at)
         found = {
             "recommend": timed(lambda raw=raw: recommender.recommend(raw, k=K, at=at)),
             "bare kernels": timed(lambda encoded=encoded: kernels.run(encoded, LENGTH)),
@@ -130,6 +143,7 @@ def measure(bundle: Path, requests: int, *, peer: bool) -> dict[str, NDArray[np.
         if plain:
             other = kernels.inputs(histories[number + 2])
             seen = set(histories[number + 2].tolist())
+            kernels.prepare(histories[number + 2], at)
             found["plain torch + flat faiss"] = timed(lambda a=other, b=seen: plain.run(a, b))
         if number >= WARM_UP:
             for name, pair in found.items():
@@ -164,7 +178,9 @@ def stages(bundle: Path, requests: int) -> str:
         query = note("encode", lambda b=block: source.encode(b.histories))
         note(
             "search and filter",
-            lambda q=query, b=block: source.index.search(q, b, recommender.policy, 500),
+            lambda q=query, b=block: source.index.search(
+                q, b, recommender.policy, source.candidates
+            ),
         )
         candidates = note("all of propose", lambda b=block: pipeline.propose(b, recommender.policy))
         features = note("features", lambda b=block, c=candidates: ranker.prepare(b, c))

@@ -46,44 +46,47 @@ class PackedColumns:
 
     def ask(self, items_H: NDArray[np.int64], items_C: NDArray[np.int64]) -> "PackedQuestion":
         """The values of a history's events and of the candidates."""
-        return PackedQuestion(
-            self.places,
-            self.num_cells,
-            self.cells.take(items_H, axis=0),
-            self.cells.take(items_C, axis=0).astype(np.int64),
-        )
+        events_HW = self.cells.take(items_H, axis=0)
+        candidates_CW = self.cells.take(items_C, axis=0).astype(np.int64)
+        known_HW, known_CW = events_HW > 0, candidates_CW > 0
+        valued, num_known = {}, {}
+        for name, place in self.places.items():
+            valued_H, num_known_C = known_HW[:, place.start], known_CW[:, place.start]
+            for w in range(place.start + 1, place.stop):
+                valued_H = valued_H | known_HW[:, w]
+                num_known_C = num_known_C + known_CW[:, w].astype(np.int64)
+            valued[name], num_known[name] = valued_H, num_known_C
+        return PackedQuestion(self, events_HW, candidates_CW, valued, num_known)
 
 
 @dataclass(frozen=True, slots=True)
 class PackedQuestion:
     """One history and its candidates."""
 
-    places: Mapping[str, slice]
-    num_cells: int
+    packed: PackedColumns
     events: NDArray[np.int32]
     """(H, W) values of each event."""
     candidates: NDArray[np.int64]
     """(C, W) and of each candidate."""
+    valued: Mapping[str, NDArray[np.bool_]]
+    """By column whether each event has a known value, (H,)."""
+    num_known: Mapping[str, NDArray]
+    """By column the known values of each candidate, (C,)."""
 
     def shares(self, weights_H: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
         """By column what `value_share` is, (1, C)."""
-        weights_HW = weights_H.repeat(self.events.shape[1])
-        counts = np.bincount(self.events.reshape(-1), weights_HW, minlength=self.num_cells)
+        cells = self.events.reshape(-1)
+        weights = weights_H.repeat(self.events.shape[1])
+        counts = np.bincount(cells, weights, minlength=self.packed.num_cells)
         counts[0] = 0
         summed_CW = counts.take(self.candidates)
-        known_HW, known_CW = self.events > 0, self.candidates > 0
+        owner_H = np.zeros(len(weights_H), np.int64)
         found = {}
-        for name, place in self.places.items():
-            first, several = place.start, range(place.start + 1, place.stop)
-            valued_H, num_known_C, sum_C = (
-                known_HW[:, first],
-                known_CW[:, first],
-                summed_CW[:, first],
-            )
-            for w in several:
-                valued_H = valued_H | known_HW[:, w]
-                num_known_C = num_known_C + known_CW[:, w].astype(np.int64)
+        for name, place in self.packed.places.items():
+            sum_C = summed_CW[:, place.start]
+            for w in range(place.start + 1, place.stop):
                 sum_C = sum_C + summed_CW[:, w]
-            total = np.bincount(np.zeros(len(weights_H), np.int64), weights_H * valued_H, 1)
-            found[name] = (sum_C / (num_known_C * total))[None]
+            total = np.bincount(owner_H, weights_H * self.valued[name], 1)
+            with np.errstate(invalid="ignore", divide="ignore"):
+                found[name] = (sum_C / (self.num_known[name] * total))[None]
         return found
