@@ -1,23 +1,27 @@
-"""Users a second through a batch job beside the bare kernels on the same histories.
+"""Users a second through `recsys score` beside the bare kernels on the same histories.
 
     python benchmarks/batch_scoring.py --items 100000 --users 10000 100000
 
 The bundle holds an untrained SASRec (max_len 50, dim 64, 2 blocks) and item vectors in clusters;
-histories are random walks among them, 5 to 95 events. Bare kernels: onnxruntime on histories that
-are encoded already, in the job's own batches of like length, and the search of the same index for
-k items and those seen. The job does what it does for people: reads Parquet, looks up raw ids,
-leaves out the seen, writes and syncs Parquet with raw ids, keeps its journal. `share` compares
-processor time, which other work on the machine disturbs least. The last but one column is what as
-many processes of bare kernels do at once, by the clock, of what one does: the machine's own limit.
+histories are random items, 5 to 95 events. Bare kernels: onnxruntime on histories that are encoded
+already, in the job's own batches of like length, and the products and running top k of the job's
+own index. The job does what it does for people: a command of its own that starts Python, reads
+Parquet, looks up raw ids, leaves out the seen, writes and syncs Parquet with raw ids, keeps its
+journal, checks the result. `share` compares processor time, which other work on the machine
+disturbs least: of the whole command, start included. "at once, of one": what as many processes of
+bare kernels do by the clock, of what one does, is the machine's own limit; beside it the command's
+and that of its job (without Python's start and the opening of the bundle). One thread a process.
 """
 
 import argparse
 import json
 import multiprocessing
 import os
-import resource
+import subprocess
+import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +34,13 @@ from features.layout import CATALOGUE, ITEMS, DatasetSchema, vocabulary_file
 from features.store import write_table
 from recsys.export.onnx import export_encoder
 from recsys.models.sasrec import SASRec, SASRecConfig
-from serving.batch import score
 from serving.bundle import seal, write_bundle
 from serving.index import SCORE_CHUNK, BlockedIndex, VectorIndex
-from serving.jobs.executors import local
+from serving.jobs.executors import ONE_THREAD as THREADS
 from serving.jobs.outputs import model_source
-from serving.jobs.plan import Question
 from serving.manifest import Manifest, ModelSpec, PopularitySpec
 from serving.recommender import Recommender
-from serving.topk import top_k
+from serving.running_top import RunningTop
 
 MAX_LEN, DIM, BATCH = 50, 64, 256
 CUTOFF = 1_700_000_000_000_000
@@ -99,10 +101,9 @@ def bare_seconds(recommender: Recommender, events: Path, k: int) -> float:
     for first in range(0, len(order), BATCH):
         batch: Histories = asked.take(order[first : first + BATCH])
         inputs = encode_histories(batch, source.inputs, source.max_len)
-        depth = k + int(batch.lengths.max())
         started = time.process_time()
         (queries,) = source.graph.run(None, inputs)
-        search(source.index, np.asarray(queries), depth)
+        search(source.index, np.asarray(queries), k)
         seconds += time.process_time() - started
     return seconds
 
@@ -137,18 +138,45 @@ def _bare_span(bundle: str, events: str, k: int) -> tuple[float, float]:
     return started, time.time()
 
 
-def search(index: VectorIndex, queries: np.ndarray, depth: int) -> None:
-    """The kernels of exact search alone: products, and the best of each chunk."""
+def search(index: VectorIndex, queries: np.ndarray, k: int) -> None:
+    """The kernels of exact search alone: products, and the best of them."""
     vectors = index._vectors_VD if isinstance(index, BlockedIndex) else index._items_DV.T
-    for start in range(0, len(vectors), SCORE_CHUNK):
-        scores = queries @ vectors[start : start + SCORE_CHUNK].astype(np.float32).T
-        top_k(scores, depth)
+    queries_DB, found = np.ascontiguousarray(queries.T), RunningTop(len(queries), k)
+    for start in range(1, len(vectors), SCORE_CHUNK):
+        chunk = vectors[start : start + SCORE_CHUNK].astype(np.float32, copy=False)
+        found.add(chunk @ queries_DB, start)
+    found.best()
 
 
-def processor_seconds() -> float:
-    """Of this process and of those it has waited for."""
-    times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
+@dataclass(frozen=True)
+class Run:
+    """One command: by the clock, of that the job, of processor time, greatest process."""
+
+    seconds: float
+    job: float
+    used: float
+    peak_mib: float
+
+
+def run_command(root: Path, events: Path, options: argparse.Namespace, processes: int) -> Run:
+    """`recsys score` as a user starts it, on one thread a process."""
+    out = root / f"{events.stem}-{processes}"
+    command = [
+        sys.executable, "-c", "from recsys.cli import main; main()", "score", str(root / "bundle"),
+        str(events), "--out", str(out), "-k", str(options.k), "--processes", str(processes),
+        "--part-size", str(options.part_size),
+    ]  # fmt: skip
+    environment = os.environ | dict.fromkeys(THREADS, "1")
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # modules are compiled once, not every time
+    started = time.perf_counter()
+    child = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(child.pid, 0)
+    seconds = time.perf_counter() - started
+    child.returncode = os.waitstatus_to_exitcode(status)
+    if child.returncode:
+        raise SystemExit(child.returncode)
+    job = json.loads((out / "report.json").read_text())["seconds"]
+    return Run(seconds, job, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
 
 
 def main() -> None:
@@ -158,39 +186,41 @@ def main() -> None:
     parser.add_argument("--users", type=int, nargs="+", default=[10_000, 50_000])
     parser.add_argument("-k", type=int, default=100)
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--part-size", type=int, default=5_000)
     options = parser.parse_args()
     print(f"{options.items:,} items, k = {options.k}, load {os.getloadavg()[0]:.1f}")
     print(
-        "| users | processes | job, users/s of wall time | of processor time "
-        "| bare kernels, of processor time | share | bare kernels at once, of one | peak MiB |\n"
-        "|---|---|---|---|---|---|---|---|"
+        "| users | processes | command s | job s | users/s of the job | processor s "
+        "| bare kernels, processor s | share | command, of one | job, of one "
+        "| bare kernels at once, of one | peak MiB |\n|" + "---|" * 12
     )
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         write_benchmark_bundle(root / "bundle", options.items)
+        write_events(root / "warm.parquet", 100, options.items)
+        run_command(root, root / "warm.parquet", options, 1)
         for users in options.users:
-            events = root / f"events-{users}.parquet"
-            write_events(events, users, options.items)
-            bare = bare_seconds(Recommender.load(root / "bundle", batches=True), events, options.k)
-            alone = bare_rate(root / "bundle", events, options.k, 1)
-            for processes in options.processes:
-                together = bare_rate(root / "bundle", events, options.k, processes)
-                out = root / f"scores-{users}-{processes}"
-                before = processor_seconds()
-                score(
-                    root / "bundle", events, out, question=Question(k=options.k),
-                    part_size=min(10_000, users // 2), executor=local(processes),
-                )  # fmt: skip
-                used = processor_seconds() - before
-                seconds = json.loads((out / "report.json").read_text())["seconds"]
-                who = resource.RUSAGE_SELF if processes == 1 else resource.RUSAGE_CHILDREN
-                peak = resource.getrusage(who).ru_maxrss / 1024
-                print(
-                    f"| {users:,} | {processes} | {users / seconds:,.0f} | {users / used:,.0f} "
-                    f"| {users / bare:,.0f} | {bare / used:.2f} | {together / alone:.2f} "
-                    f"| {peak:,.0f} |",
-                    flush=True,
-                )
+            measure(root, users, options)
+
+
+def measure(root: Path, users: int, options: argparse.Namespace) -> None:
+    """The lines of one number of users."""
+    events = root / f"events-{users}.parquet"
+    write_events(events, users, options.items)
+    bare = bare_seconds(Recommender.load(root / "bundle", batches=True), events, options.k)
+    alone = bare_rate(root / "bundle", events, options.k, 1)
+    first: Run | None = None
+    for processes in options.processes:
+        together = bare_rate(root / "bundle", events, options.k, processes)
+        run = run_command(root, events, options, processes)
+        first = first or run
+        print(
+            f"| {users:,} | {processes} | {run.seconds:.1f} | {run.job:.1f} "
+            f"| {users / run.job:,.0f} | {run.used:.1f} | {bare:.1f} | {bare / run.used:.2f} "
+            f"| {first.seconds / run.seconds:.2f} | {first.job / run.job:.2f} "
+            f"| {together / alone:.2f} | {run.peak_mib:,.0f} |",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -53,10 +53,18 @@ def to_arrays(table: pa.Table) -> dict[str, NDArray]:
         column = table.column(name)
         chunk = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
         if pa.types.is_fixed_size_list(chunk.type):
-            arrays[name] = chunk.flatten().to_numpy().reshape(len(chunk), chunk.type.list_size)
+            arrays[name] = _values(chunk.flatten()).reshape(len(chunk), chunk.type.list_size)
         else:
-            arrays[name] = chunk.to_numpy(zero_copy_only=False)
+            arrays[name] = _values(chunk)
     return arrays
+
+
+def _values(chunk: pa.Array) -> NDArray:
+    """A view of numbers. (`to_numpy` would import pandas where it is installed: .2 s a process.)"""
+    kind = chunk.type
+    if chunk.null_count or not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+        return chunk.to_numpy(zero_copy_only=False)
+    return np.from_dlpack(chunk)
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,7 @@ from serving.jobs.plan import (
 from serving.jobs.progress import show_progress
 from serving.jobs.quality import Limit, measure
 from serving.jobs.users import check_users_once
-from serving.jobs.worker import AnyJob, Job, Worker
+from serving.jobs.worker import Job, Maker, Worker
 
 log = logging.getLogger(__name__)
 
@@ -90,10 +90,9 @@ def score(
     result that breaks `checks` is kept hidden, and the same call with other checks publishes it.
     """
     directory = partial_path(out)
-    job = Job(bundle=bundle, directory=directory, question=question)
-    worker = job.open()
+    worker = Job(bundle=bundle, directory=directory, question=question).open()
     plan = make_plan(worker, source, part_size)
-    run_job(job, plan, out, executor, checks, lambda d, r: _judge(worker, d, r, checks))
+    run_job(worker, plan, out, executor, checks, lambda d, r: _judge(worker, d, r, checks))
 
 
 def score_people(
@@ -111,8 +110,7 @@ def score_people(
     Parquet file of events. Raises InputError, BundleError or RequestError.
     """
     directory = partial_path(out)
-    job = PeopleJob(bundle=bundle, directory=directory, question=question)
-    worker = job.open()
+    worker = PeopleJob(bundle=bundle, directory=directory, question=question).open()
     plan = Plan(
         bundle=worker.predictor.bundle_sha256,
         source=digest_of(source, question),
@@ -120,11 +118,11 @@ def score_people(
         parts=people_parts(worker, source, part_size),
         users=len(worker.people(str(source))),
     )
-    run_job(job, plan, out, executor, Checks(), _report_people)
+    run_job(worker, plan, out, executor, Checks(), _report_people)
 
 
 def run_job(
-    job: AnyJob,
+    worker: Maker,
     plan: Plan,
     out: Path,
     executor: Executor | None,
@@ -147,7 +145,7 @@ def run_job(
         if done:
             log.info("%s: keeping %d of %d finished parts", out, kept, len(plan.parts))
         try:
-            failures = _make(job, journal, done, executor or _executor_for(plan))
+            failures = _make(worker, journal, done, executor or _executor_for(plan))
         except OSError as error:
             raise InputError(
                 f"{out}: {error}: {len(done)} of {len(plan.parts)} parts are finished and kept; "
@@ -166,7 +164,7 @@ def run_job(
 
 def make_plan(worker: Worker, source: Path | None, part_size: int) -> Plan:
     """The parts of a source; raises InputError where there is nothing to score."""
-    bundle, question = worker.recommender.bundle_sha256, worker.question
+    bundle, question = worker.recommender.bundle_sha256, worker.job.question
     if source is None:
         users, digest = worker.recommender.num_items, bundle
         parts = slices(Path(CATALOGUE), users, part_size)
@@ -199,7 +197,7 @@ def _is_done(out: Path, plan: Plan) -> bool:
 
 
 def _make(
-    job: AnyJob, journal: Journal, done: dict[int, PartRecord], executor: Executor
+    worker: Maker, journal: Journal, done: dict[int, PartRecord], executor: Executor
 ) -> list[Failure]:
     """Make the parts that are not in `done`, and enter them there; returns those that failed."""
     failures = []
@@ -208,7 +206,7 @@ def _make(
         return []
     kept = [record.users for record in done.values()]
     with show_progress(journal.plan, len(kept), sum(kept)) as advance:
-        for outcome in executor(job, waiting):
+        for outcome in executor(worker, waiting):
             if isinstance(outcome, Failure):
                 failures.append(outcome)
                 log.warning("part %d (%s): %s", outcome.part, outcome.source, outcome.error)
@@ -257,9 +255,9 @@ def _report(made: Sequence[PartRecord], kept: int, seconds: float) -> dict[str, 
 
 def _judge(worker: Worker, directory: Path, report: dict[str, Any], checks: Checks) -> None:
     """Measure the result, write the report, and raise InputError where a limit is broken."""
-    if worker.question.what not in ABOUT_ITEMS:
+    if worker.job.question.what not in ABOUT_ITEMS:
         check_users_once(directory)
-    if worker.question.what == "lists":
+    if worker.job.question.what == "lists":
         num_items = worker.recommender.num_items
         report["quality"] = measure(directory, num_items, checks.previous)
     (directory / REPORT).write_text(json.dumps(report, indent=1, sort_keys=True) + "\n")

@@ -167,10 +167,13 @@ class ModelSource:
         silent_B |= ~np.isfinite(queries_BD.sum(axis=1))
         if not silent_B.any():
             return self.index.search(queries_BD, block, policy, k)
-        queries_BD = np.where(silent_B[:, None], np.float32(0), queries_BD)
-        found = self.index.search(queries_BD, block, policy, k)
-        found.items[silent_B], found.scores[silent_B] = 0, NOTHING
-        return found
+        items_BK = np.zeros((len(block), k), np.int64)
+        scores_BK = np.full((len(block), k), NOTHING, np.float32)
+        rows = np.flatnonzero(~silent_B)
+        if len(rows):
+            found = self.index.search(queries_BD[rows], block.of_rows(rows), policy, k)
+            items_BK[rows], scores_BK[rows] = found.items, found.scores
+        return Proposals(items_BK, scores_BK)
 
     def _propose_within(self, cut: CategoryCut, block: Block, policy: Policy, k: int) -> Proposals:
         """As `propose`, among the items of the likeliest categories."""

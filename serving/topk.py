@@ -44,7 +44,7 @@ def top_k(scores_BV: Floats, k: int) -> tuple[Ints, Floats]:
 
 def _in_order(scores_BV: Floats, k: int) -> tuple[Ints, Floats]:
     """All columns of each row, best first."""
-    keys_BV = _sort_keys(scores_BV)
+    keys_BV = sort_keys(scores_BV, np.arange(scores_BV.shape[1]))
     keys_BV.sort(axis=1)
     columns_BK = (keys_BV & LOW).astype(np.int64)
     found_BK = np.take_along_axis(scores_BV, columns_BK, axis=1)
@@ -82,17 +82,23 @@ def _reached_by(scores_V: Floats, k: int) -> float:
     return float(np.partition(maxima, count - k)[count - k])
 
 
-def _sort_keys(scores_BV: Floats) -> NDArray[np.uint64]:
-    """(B, V) integers whose ascending order is descending score, then ascending column.
+def sort_keys(scores: Floats, items: Ints) -> NDArray[np.uint64]:
+    """Integers whose ascending order is descending score, then ascending item.
 
     IEEE floats order like integers once negative ones have all bits and others the sign flipped.
     """
-    bits = (scores_BV + np.float32(0)).view(np.uint32)  # + 0 makes -0.0 equal to 0.0
+    bits = (scores + np.float32(0)).view(np.uint32)  # + 0 makes -0.0 equal to 0.0
     ascending = bits ^ np.where(bits & SIGN, ALL, SIGN)
     keys = (~ascending).astype(np.uint64)
     keys <<= np.uint64(32)
-    keys |= np.arange(scores_BV.shape[1], dtype=np.uint64)
+    keys |= items.astype(np.uint64)
     return keys
+
+
+def scores_of(keys: NDArray[np.uint64]) -> Floats:
+    """The scores in `sort_keys`."""
+    ascending = ~(keys >> np.uint64(32)).astype(np.uint32)
+    return (ascending ^ np.where(ascending & SIGN, SIGN, ALL)).view(np.float32)
 
 
 def pad_right(array_BM: NDArray, k: int, fill: float) -> Any:

@@ -39,6 +39,8 @@ class SASRecConfig:
     def __post_init__(self) -> None:
         if self.dim % self.num_heads:
             raise ValueError(f"dim={self.dim} is not a multiple of num_heads={self.num_heads}")
+        if self.num_blocks < 1:
+            raise ValueError(f"num_blocks={self.num_blocks} must be at least 1")
 
 
 class Block(nn.Module):
@@ -67,6 +69,30 @@ class Block(nn.Module):
         )
         return self.attention_out(mixed_BHLd.transpose(1, 2).flatten(2))
 
+    def at(self, last_B: Tensor, x_BLD: Tensor) -> Tensor:
+        """What `forward` gives at one position of each history, (B, D), in a third of the work:
+        only keys and values are made of the others.
+        """
+        x_BD, normed_BLD = pick(x_BLD, last_B), self.attention_norm(x_BLD)
+        d = x_BD.size(1)
+        weight, bias = self.query_key_value.weight, self.query_key_value.bias
+        query_BD = F.linear(pick(normed_BLD, last_B), weight[:d], bias[:d])
+        query_BH1d = query_BD.unflatten(-1, (self.num_heads, 1, -1))
+        both = F.linear(normed_BLD, weight[d:], bias[d:]).unflatten(-1, (2, self.num_heads, -1))
+        key_BHLd, value_BHLd = both.permute(2, 0, 3, 1, 4).unbind(0)
+        seen_BL = torch.arange(x_BLD.size(1), device=x_BLD.device) <= last_B[:, None]
+        mixed_BH1d = F.scaled_dot_product_attention(
+            query_BH1d, key_BHLd, value_BHLd, attn_mask=seen_BL[:, None, None]
+        )
+        x_BD = x_BD + self.dropout(self.attention_out(mixed_BH1d.flatten(1)))
+        return x_BD + self.dropout(self.feed_forward(self.feed_forward_norm(x_BD)))
+
+
+def pick(x_BLD: Tensor, position_B: Tensor) -> Tensor:
+    """One position of each history, (B, D)."""
+    at_B1D = position_B[:, None, None].expand(-1, 1, x_BLD.size(2))
+    return x_BLD.gather(1, at_B1D).squeeze(1)
+
 
 class SASRec(Retriever):
     """One state per position of a history; the state at t scores item t + 1 by inner product."""
@@ -87,17 +113,25 @@ class SASRec(Retriever):
 
     def forward(self, items_BL: Tensor) -> Tensor:
         """items_BL: (B, L) int64, right-padded with 0, L <= max_len. Returns states (B, L, D)."""
-        position_L = torch.arange(items_BL.size(1), device=items_BL.device)
-        x_BLD = self.dropout(self.item(items_BL) + self.position(position_L))
+        x_BLD = self.embed(items_BL)
         for block in self.blocks:  # Sec. III-C
             x_BLD = block(x_BLD)
         return self.norm(x_BLD)
 
+    def embed(self, items_BL: Tensor) -> Tensor:
+        """Items and their places, (B, L, D)."""
+        position_L = torch.arange(items_BL.size(1), device=items_BL.device)
+        return self.dropout(self.item(items_BL) + self.position(position_L))
+
     def encode_history(self, batch: HistoryBatch) -> Tensor:
         """The state at the last event, (B, D); at the first position where there is none."""
-        states_BLD = self(batch.items)
         last_B = ((batch.items > 0).sum(1) - 1).clamp(min=0)
-        return states_BLD.gather(1, last_B[:, None, None].expand(-1, 1, self.dim)).squeeze(1)
+        x_BLD = self.embed(batch.items)
+        *others, last = self.blocks
+        for block in others:
+            x_BLD = block(x_BLD)
+        assert isinstance(last, Block)
+        return self.norm(last.at(last_B, x_BLD))
 
     def encode_items(self, items: ItemBatch) -> Tensor:
         """Rows of the item table, (N, D): shared by input and output (Sec. III-D)."""

@@ -1,8 +1,9 @@
 """Where parts are made: in this process, or in several that may die.
 
-An executor takes the job and the parts to make, and yields for each part, in any order, a
-`PartRecord` when it is on disk or a `Failure`. A part whose input is refused fails at once; one
-whose worker died is tried again alone, so that a part that kills its worker takes nobody with it.
+An executor takes the worker that is open in this process and the parts to make, and yields for
+each part, in any order, a `PartRecord` when it is on disk or a `Failure`. A part whose input is
+refused fails at once; one whose worker died is tried again alone, so that a part that kills its
+worker takes nobody with it.
 """
 
 import multiprocessing
@@ -10,6 +11,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from features.errors import InputError
@@ -19,8 +21,11 @@ from serving.jobs.plan import Part
 from serving.jobs.worker import AnyJob, Maker
 
 Outcome = PartRecord | Failure
-Executor = Callable[[AnyJob, Sequence[Part]], Iterator[Outcome]]
+Executor = Callable[[Maker, Sequence[Part]], Iterator[Outcome]]
 
+ONE_THREAD = (
+    "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS"
+)  # fmt: skip
 ATTEMPTS = 3
 """Of a part whose worker dies, before it counts as poison."""
 
@@ -37,9 +42,8 @@ def attempt(worker: Maker, part: Part) -> Outcome:
         return Failure(part.number, part.source, f"{type(error).__name__}: {error}", 1)
 
 
-def in_process(job: AnyJob, parts: Sequence[Part]) -> Iterator[Outcome]:
+def in_process(worker: Maker, parts: Sequence[Part]) -> Iterator[Outcome]:
     """One part after the other in this process, on the threads of the job."""
-    worker = job.open()
     for part in parts:
         yield attempt(worker, part)
 
@@ -58,15 +62,32 @@ def _make(part: Part) -> Outcome:
     return attempt(_worker, part)
 
 
+@contextmanager
+def one_thread_each() -> Iterator[None]:
+    """Processes that are started meanwhile compute on one thread, unless the user said otherwise:
+    they are the parallelism, and threads that wait for each other's cores cost both.
+    """
+    added = [name for name in ONE_THREAD if name not in os.environ]
+    os.environ.update(dict.fromkeys(added, "1"))
+    try:
+        yield
+    finally:
+        for name in added:
+            del os.environ[name]
+
+
 @dataclass(frozen=True, slots=True)
 class Processes:
     """An executor of `count` processes, one thread each."""
 
     count: int
 
-    def __call__(self, job: AnyJob, parts: Sequence[Part]) -> Iterator[Outcome]:
+    def __call__(self, worker: Maker, parts: Sequence[Part]) -> Iterator[Outcome]:
         """Make the parts; see the head of this file."""
-        job.open()  # what is wrong with the bundle is said here, not by a broken pool
+        with one_thread_each(), worker.shared() as job:
+            yield from self._make(job, parts)
+
+    def _make(self, job: AnyJob, parts: Sequence[Part]) -> Iterator[Outcome]:
         waiting, suspects = list(parts), list[tuple[Part, int]]()
         while waiting:
             died = yield from self._together(job, waiting)

@@ -85,8 +85,9 @@ def aslist_column(recommender: Recommender, asked: Population, ranked: Ranked) -
 
 def list_column(offsets: NDArray[np.int64], values: pa.Array) -> pl.Series:
     """Lists from flat values: list i is values[offsets[i] : offsets[i + 1]]."""
-    made = pa.LargeListArray.from_arrays(pa.array(offsets), values)
-    series = pl.from_arrow(made)
+    buffers = [None, pa.py_buffer(offsets)]  # `from_arrays` imports pandas where it is installed
+    kind = pa.large_list(values.type)
+    series = pl.from_arrow(pa.Array.from_buffers(kind, len(offsets) - 1, buffers, children=[values]))
     assert isinstance(series, pl.Series)
     return series
 

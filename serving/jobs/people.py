@@ -6,7 +6,8 @@ The source is a dataset of lives (every case of every person, with its moment `a
 file of events, with persons in another one; see `serving.outcomes`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -49,7 +50,7 @@ class PeopleJob:
     def open(self) -> "PeopleWorker":
         """Load the bundle; raises BundleError."""
         predictor = OutcomePredictor.load(self.bundle, threads=self.threads)
-        return PeopleWorker(predictor, self.directory, self.question)
+        return PeopleWorker(predictor, self)
 
 
 @dataclass(slots=True)
@@ -57,14 +58,19 @@ class PeopleWorker:
     """Makes parts, one at a time; keeps the source it read last."""
 
     predictor: OutcomePredictor
-    directory: Path
-    question: PeopleQuestion
+    job: PeopleJob
     _opened: tuple[str, People] | None = None
+
+    @contextmanager
+    def shared(self) -> Iterator[PeopleJob]:
+        """See `serving.jobs.worker.Maker`."""
+        self._opened = None
+        yield self.job
 
     def people(self, source: str) -> People:
         """Everybody in a source; raises InputError or RequestError."""
         if self._opened is None or self._opened[0] != source:
-            self._opened = source, open_people(self.predictor, Path(source), self.question)
+            self._opened = source, open_people(self.predictor, Path(source), self.job.question)
         return self._opened[1]
 
     def make(self, part: Part) -> PartRecord:
@@ -73,11 +79,11 @@ class PeopleWorker:
         rows = slice(part.first, len(people) if last < 0 else last)
         predicted = self.predictor.run(people.documents.take(rows))
         frame = self.predictor.as_frame(
-            people.users[rows], predicted, embedding=self.question.embedding
+            people.users[rows], predicted, embedding=self.job.question.embedding
         )
         extra = [values[rows].alias(name) for name, values in people.extra.items()]
         frame = frame.select("user_id", *extra, pl.exclude("user_id"))
-        digest = write_whole(self.directory / part.file, frame.write_parquet)
+        digest = write_whole(self.job.directory / part.file, frame.write_parquet)
         return PartRecord(part.number, len(frame), len(frame), digest)
 
 

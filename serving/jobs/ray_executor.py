@@ -13,7 +13,7 @@ from features.ray_cluster import LOCAL, connected
 from serving.jobs.executors import ATTEMPTS, Outcome, attempt
 from serving.jobs.journal import Failure
 from serving.jobs.plan import Part
-from serving.jobs.worker import AnyJob
+from serving.jobs.worker import AnyJob, Maker
 
 
 class PartActor:
@@ -39,9 +39,9 @@ class RayExecutor:
     actors: int | None = None
     """By default one a core of the cluster."""
 
-    def __call__(self, job: AnyJob, parts: Sequence[Part]) -> Iterator[Outcome]:
+    def __call__(self, worker: Maker, parts: Sequence[Part]) -> Iterator[Outcome]:
         """Make the parts. Raises InputError where Ray is not installed or cannot be reached."""
-        with connected(self.address) as ray:
+        with connected(self.address) as ray, worker.shared() as job:
             count = self.actors or max(int(ray.cluster_resources().get("CPU", 1)), 1)
             yield from _Pool(ray, job, min(count, len(parts))).run(parts)
 

@@ -2,8 +2,9 @@
 
 import os
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -11,6 +12,7 @@ import polars as pl
 
 from features.errors import InputError
 from features.stage import file_sha256, sync
+from serving.jobs.encoded import read_encoded, remove_encoded, write_encoded
 from serving.jobs.items import CATALOGUE, Catalogue
 from serving.jobs.journal import PartRecord
 from serving.jobs.outputs import answer, check_question, count_users
@@ -26,9 +28,13 @@ class Maker(Protocol):
         """Make one part, whole or not at all."""
         ...
 
+    def shared(self) -> AbstractContextManager["AnyJob"]:
+        """The job for other processes; what all of them need is on disk as long as it lasts."""
+        ...
+
 
 class AnyJob(Protocol):
-    """What an executor needs of a job: it travels to another process and opens a worker there."""
+    """Travels to another process and opens a worker there."""
 
     @property
     def bundle(self) -> Path: ...  # noqa: D102
@@ -47,12 +53,15 @@ class Job:
     """Of the parts."""
     question: Question
     threads: int = 1
+    encoded: str = ""
+    """The source whose histories lie encoded in `directory` (`serving.jobs.encoded`)."""
 
     def open(self) -> "Worker":
         """Load the bundle; raises BundleError."""
         recommender = Recommender.load(self.bundle, threads=self.threads, batches=True)
         check_question(recommender, self.question)
-        return Worker(recommender, self.directory, self.question)
+        opened = (self.encoded, read_encoded(self.directory)) if self.encoded else None
+        return Worker(recommender, self, opened)
 
 
 @dataclass(slots=True)
@@ -60,16 +69,30 @@ class Worker:
     """Makes parts, one at a time; keeps the source it read last."""
 
     recommender: Recommender
-    directory: Path
-    question: Question
+    job: Job
     _opened: tuple[str, Population] | None = field(default=None)
     _catalogue: Catalogue | None = field(default=None)
+
+    @contextmanager
+    def shared(self) -> Iterator[Job]:
+        """See `Maker`; a file that was read here is not read again there."""
+        opened, self._opened = self._opened, None
+        if opened is None or not Path(opened[0]).is_file():
+            yield self.job  # a dataset is mapped by everybody as it is
+            return
+        source, population = opened
+        try:
+            write_encoded(population, self.job.directory)
+            del population, opened  # from here on everybody maps the files
+            yield replace(self.job, encoded=source)
+        finally:
+            remove_encoded(self.job.directory)
 
     def population(self, source: str) -> Population:
         """The users of a source; raises InputError or RequestError."""
         if self._opened is None or self._opened[0] != source:
             self._opened = None  # before the next one is read: never two in memory
-            found = open_population(self.recommender, Path(source), self.question.history)
+            found = open_population(self.recommender, Path(source), self.job.question.history)
             self._opened = source, found
         return self._opened[1]
 
@@ -78,17 +101,18 @@ class Worker:
 
         Raises InputError or RequestError for input that cannot be answered.
         """
+        question = self.job.question
         if part.source == CATALOGUE:
-            self._catalogue = self._catalogue or Catalogue(self.recommender, self.question)
+            self._catalogue = self._catalogue or Catalogue(self.recommender, question)
             asked, frame = part.last - part.first, self._catalogue.answer(part.first, part.last)
             answered = len(frame)
         else:
             users = self.population(part.source).slice(part.first, part.last)
-            asked, frame = len(users), answer(self.recommender, self.question, users)
-            answered = count_users(self.question, frame)
+            asked, frame = len(users), answer(self.recommender, question, users)
+            answered = count_users(question, frame)
         if answered != asked:
             raise InputError(f"{part.source}: {asked} asked, {answered} answered: not written")
-        digest = write_whole(self.directory / part.file, frame.write_parquet)
+        digest = write_whole(self.job.directory / part.file, frame.write_parquet)
         return PartRecord(part.number, asked, len(frame), digest)
 
 

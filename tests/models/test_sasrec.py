@@ -1,9 +1,11 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor
 
+from recsys.models.interface import HistoryBatch
 from recsys.models.sasrec import Block, SASRec, SASRecConfig
 
 CONFIG = SASRecConfig(num_items=9, max_len=6, dim=8, num_heads=2, dropout=0.0)
@@ -36,6 +38,15 @@ def test_states_do_not_see_later_items() -> None:
     changed = torch.tensor([[1, 2, 3, 9, 8, 7]])
     torch.testing.assert_close(model(items)[:, :3], model(changed)[:, :3])
     assert not torch.isclose(model(items)[:, 3:], model(changed)[:, 3:]).all(-1).any()
+
+
+@pytest.mark.parametrize("num_blocks", [1, 3])
+def test_a_history_is_the_state_at_its_last_event(num_blocks: int) -> None:
+    torch.manual_seed(0)
+    model = SASRec(replace(CONFIG, num_blocks=num_blocks)).eval()
+    items = torch.tensor([[1, 2, 3, 4, 5, 6], [7, 8, 0, 0, 0, 0], [0] * 6, [9, 0, 0, 0, 0, 0]])
+    states = model(items)[torch.arange(4), torch.tensor([5, 1, 0, 0])]
+    torch.testing.assert_close(model.encode_history(HistoryBatch(items=items)), states)
 
 
 def test_the_order_of_items_matters() -> None:

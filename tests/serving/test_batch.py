@@ -22,7 +22,7 @@ from serving.jobs.executors import Outcome
 from serving.jobs.journal import JOURNAL
 from serving.jobs.plan import Part, What
 from serving.jobs.quality import Limit
-from serving.jobs.worker import Job
+from serving.jobs.worker import Maker
 from serving.recommender import Recommender
 from tests.serving.batch_jobs import HERE, ask, write_events, write_shards
 
@@ -163,8 +163,8 @@ class StoppedError(Exception):
 
 
 def stop_after(parts: int) -> Any:
-    def run(job: Job, waiting: Sequence[Part]) -> Iterator[Outcome]:
-        for number, outcome in enumerate(HERE(job, waiting)):
+    def run(worker: Maker, waiting: Sequence[Part]) -> Iterator[Outcome]:
+        for number, outcome in enumerate(HERE(worker, waiting)):
             if number == parts:
                 raise StoppedError
             yield outcome
@@ -188,9 +188,9 @@ def test_finished_parts_are_kept_unless_they_changed(toy: Any, tmp_path: Path) -
     (partial / "part-00009.tmp").touch()
     made = []
 
-    def watched(job: Job, waiting: Sequence[Part]) -> Iterator[Outcome]:
+    def watched(worker: Maker, waiting: Sequence[Part]) -> Iterator[Outcome]:
         made.extend(part.number for part in waiting)
-        yield from HERE(job, waiting)
+        yield from HERE(worker, waiting)
 
     ask(toy.path, events, out, k=5, part_size=10, executor=watched)
     assert made == [2, 4, 6, 7, 8, 9]

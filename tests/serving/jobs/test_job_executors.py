@@ -15,18 +15,23 @@ import polars as pl
 import pytest
 
 from serving.batch import score
+from serving.errors import BundleError
 from serving.jobs.executors import Processes
 from serving.jobs.journal import Failure, PartRecord
 from serving.jobs.plan import Part, Question
-from serving.jobs.worker import Job
 from tests.serving.batch_jobs import write_four_each
 
 POISON = """
 import os, signal
 from dataclasses import dataclass
+from contextlib import contextmanager
 from serving.jobs.worker import Job, Worker
 
 class PoisonWorker(Worker):
+    @contextmanager
+    def shared(self):
+        yield self.job
+
     def make(self, part):
         if part.number == 3:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -36,8 +41,7 @@ class PoisonWorker(Worker):
 
 class PoisonJob(Job):
     def open(self):
-        worker = super().open()
-        return PoisonWorker(worker.recommender, worker.directory, worker.question)
+        return PoisonWorker(super().open().recommender, self)
 """
 
 
@@ -52,7 +56,7 @@ def test_a_part_that_kills_its_process_fails_alone(
     job = poison_job.PoisonJob(bundle=toy.path, directory=tmp_path, question=Question(k=3))
     source = str(tmp_path / "events.parquet")
     parts = [Part(number, source, 10 * number, 10 * number + 10) for number in range(8)]
-    outcomes = list(Processes(2)(job, parts))
+    outcomes = list(Processes(2)(job.open(), parts))
     failures = {one.part: one for one in outcomes if isinstance(one, Failure)}
     assert set(failures) == {3, 5}
     assert failures[3].attempts == 3
@@ -102,7 +106,6 @@ def test_twenty_killed_workers_leave_one_row_a_user(toy: Any, tmp_path: Path) ->
 def test_the_job_says_what_is_wrong_with_a_bundle_before_it_starts_processes(
     tmp_path: Path,
 ) -> None:
-    job = Job(bundle=tmp_path / "none", directory=tmp_path, question=Question())
-    with pytest.raises(Exception, match="is not a directory: expected a bundle"):
-        list(Processes(2)(job, [Part(0, "x")]))
+    with pytest.raises(BundleError, match="is not a directory: expected a bundle"):
+        score(tmp_path / "none", tmp_path, tmp_path / "out", executor=Processes(2))
     assert sys.modules.get("ray") is None

@@ -30,10 +30,10 @@ def test_a_full_disk_stops_the_job_and_loses_nothing(
     out = tmp_path / "out"
     hidden = partial_path(out)
 
-    def full_from_the_fourth(job: Any, parts: Any) -> Any:
+    def full_from_the_fourth(worker: Any, parts: Any) -> Any:
         for part in parts[3:]:
             (hidden / part.file).with_suffix(".tmp").symlink_to("/dev/full")
-        yield from executor(job, parts)
+        yield from executor(worker, parts)
 
     with pytest.raises(InputError, match=r"No space left.*parts are finished and kept"):
         ask(toy.path, tmp_path / "events.parquet", out, executor=full_from_the_fourth)
