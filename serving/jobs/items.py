@@ -8,7 +8,6 @@ Parts are slices of the catalogue in the order of dense ids.
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
 
 from features.encode import Histories
 from serving.block import Block
@@ -49,8 +48,8 @@ class Catalogue:
         items_NK, scores_NK = (np.concatenate(part) for part in zip(*parts, strict=True))
         real_NK = items_NK > 0
         offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(real_NK.sum(axis=1))])
-        similar = self._recommender.raw_item_ids.gather(items_NK[real_NK]).to_arrow()
-        scores = pa.array(scores_NK[real_NK], pa.float32())
+        similar = self._recommender.raw_item_ids.gather(items_NK[real_NK])
+        scores = pl.Series(scores_NK[real_NK], dtype=pl.Float32)
         return pl.DataFrame(
             {
                 "item_id": raw_ids,

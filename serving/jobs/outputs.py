@@ -70,24 +70,25 @@ def aslist_column(recommender: Recommender, asked: Population, ranked: Ranked) -
     items, scores, sources = (
         part[real_UK] for part in (ranked.items, ranked.scores, ranked.sources)
     )
-    raw_ids = recommender.raw_item_ids.gather(items).to_arrow()
-    names = pl.Series(recommender.source_names, dtype=pl.String).gather(sources).to_arrow()
+    raw_ids = recommender.raw_item_ids.gather(items)
+    names = pl.Series(recommender.source_names, dtype=pl.String).gather(sources)
     return pl.DataFrame(
         {
             "user_id": asked.users,
             "degraded": degraded(recommender, asked, ranked),
             "item_ids": list_column(offsets, raw_ids),
-            "scores": list_column(offsets, pa.array(scores, pa.float32())),
+            "scores": list_column(offsets, pl.Series(scores, dtype=pl.Float32)),
             "sources": list_column(offsets, names),
         }
     )
 
 
-def list_column(offsets: NDArray[np.int64], values: pa.Array) -> pl.Series:
+def list_column(offsets: NDArray[np.int64], values: pl.Series) -> pl.Series:
     """Lists from flat values: list i is values[offsets[i] : offsets[i + 1]]."""
     buffers = [None, pa.py_buffer(offsets)]  # `from_arrays` imports pandas where it is installed
-    kind = pa.large_list(values.type)
-    series = pl.from_arrow(pa.Array.from_buffers(kind, len(offsets) - 1, buffers, children=[values]))
+    flat = values.rechunk().to_arrow()
+    kind = pa.large_list(flat.type)
+    series = pl.from_arrow(pa.Array.from_buffers(kind, len(offsets) - 1, buffers, children=[flat]))
     assert isinstance(series, pl.Series)
     return series
 
