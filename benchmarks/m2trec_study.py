@@ -64,6 +64,7 @@ SETS: dict[str, Table] = {
         "repeats": True,
         "models": ("sasrec", "gru4rec"),
         "objective": SAMPLED,
+        "epochs": 10,
     },
 }
 RIVALS = ("m2trec", "sasrec", "gru4rec")
@@ -79,12 +80,17 @@ M2TREC = {
     },
     "train": {"learning_rate": 2e-3, "max_epochs": 12, "batch_size": 32, "patience": 3},
 }
-BY_ID = {"model": {"max_len": 50, "dim": 64, "dropout": 0.2}, "train": {"max_epochs": 10}}
+BY_ID = {
+    "model": {"max_len": 50, "dim": 64, "dropout": 0.2},
+    "train": {"max_epochs": 40, "patience": 5},
+}
+"""Their epochs take a fraction of M2TRec's: they get three times as many, and more patience."""
 VARIANTS: dict[str, Table] = {
     "m2trec": M2TREC,
     "sasrec": {**BY_ID, "model": {**BY_ID["model"], "name": "sasrec", "num_heads": 2}},
     "gru4rec": {**BY_ID, "model": {**BY_ID["model"], "name": "gru4rec"}},
     "shuffled": M2TREC,
+    "full-softmax": {**M2TREC, "objective": {"name": "full_softmax"}},
 }
 for seed in (0, 1, 2):
     train = {**M2TREC["train"], "seed": seed}
@@ -106,7 +112,8 @@ def config_of(name: str, variant: str, columns: list[str]) -> dict[str, Any]:
     train = {"batch_size": 64, "windows": "all", "patience": 2, "clip_norm": 1.0, "decay_to": 0.1,
              "repeats": bool(base.get("repeats")), "validation_users": 2000,
              **chosen["train"]}  # fmt: skip
-    train["objective"] = base.get("objective", {"name": "full_softmax"})
+    train["max_epochs"] = base.get("epochs", train["max_epochs"])
+    train["objective"] = chosen.get("objective") or base.get("objective", {"name": "full_softmax"})
     export = {
         "sources": ["model", "popularity"],
         "policy": {"exclude_seen": not base.get("repeats")},

@@ -10,12 +10,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from m2trec_study import RIVALS, SETS
 
 from features.store import Dataset
+from offline_eval.collisions import Collisions
 from offline_eval.compare import compare
 from offline_eval.report import Report, read_report
 from recsys.collisions import collision_report
+from recsys.models.attributes import READABLE
 
 BEGIN, END = "<!-- made by m2trec_tables.py -->", "<!-- end -->"
 METRICS = ("recall@20", "ndcg@10", "mrr@20")
@@ -100,6 +103,27 @@ def crossing(ours: dict, theirs: dict, rival: str) -> str:
     )
 
 
+def without_history(data: Dataset, groups: np.ndarray, *, repeats: bool) -> float:
+    """Recall@20 where all get one order: groups by training events an item, an item of a group at
+    random, the mean of 20 draws. groups: (N,) of items 1..N. Without repeats what a history holds
+    is left out. What a model that knows only the groups can do without looking at the history.
+    """
+    cases, training = data.cases("test"), data.training_histories()
+    rows = np.concatenate([np.arange(*p) for p in zip(training.starts, training.ends, strict=True)])
+    plays = np.bincount(data.items[rows], minlength=len(groups) + 1)[1:]
+    score = (np.bincount(groups, weights=plays) / np.maximum(np.bincount(groups), 1))[groups]
+    draw, hits = np.random.default_rng(0), []
+    for _ in range(20):
+        place = np.empty(len(groups) + 1, np.int64)
+        place[1 + np.lexsort((draw.random(len(groups)), -score))] = np.arange(len(groups))
+        for start, cut, end in zip(cases.starts, cases.cuts, cases.ends, strict=True):
+            seen = place[[] if repeats else np.unique(data.items[start:cut])]
+            own = place[data.items[cut:end]]
+            ahead = (seen[None] < own[:, None]).sum(1)
+            hits.append(((own - ahead < 20) & ~np.isin(own, seen)).mean())
+    return float(np.mean(hits))
+
+
 def steps_to(run: Path, share: float) -> tuple[int, float]:
     """First step with at least `share` of the best validation MRR@20, and that best."""
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
@@ -158,9 +182,21 @@ def section(root: Path, name: str) -> list[str]:
     ]
     if missing := [one for one in SETS[name].get("models", RIVALS) if one not in rivals]:
         lines += [f"Not run: {', '.join(missing)}.", ""]
-    if schema.item_columns:
-        told = collision_report(dataset, [], 20, "test")
+    if read := [c.name for c in schema.item_columns if c.kind in READABLE]:
+        told = collision_report(dataset, read, 20, "test")
         lines += ["Collisions: " + "; ".join(" ".join(line.split()) for line in told) + ".", ""]
+        items, described = (
+            without_history(data, groups, repeats=bool(SETS[name].get("repeats")))
+            for groups in (
+                np.arange(schema.num_items), Collisions.of(data.item_table, read).groups
+            )
+        )  # fmt: skip
+        lines += [
+            f"Recall@20 of one order for all, the most played first: of items {items:.4f}, of "
+            f"descriptions {described:.4f} (plays an item that fits, those of one description at "
+            "random).",
+            "",
+        ]
     others = sorted(
         path.name for path in (root / name).iterdir()
         if (path / "report").is_dir() and path.name not in rivals
