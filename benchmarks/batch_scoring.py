@@ -78,14 +78,14 @@ def write_benchmark_bundle(out: Path, num_items: int) -> None:
                                  sources=(spec, popular), config={}))  # fmt: skip
 
 
-def write_events(path: Path, users: int, num_items: int) -> None:
-    """Random histories with raw ids."""
-    rng = np.random.default_rng(1)
+def write_events(path: Path, users: int, num_items: int, first: int = 0) -> None:
+    """Random histories with raw ids, of users numbered from `first`."""
+    rng = np.random.default_rng(1 + first)
     lengths = rng.integers(5, 96, users)
     total = int(lengths.sum())
     pl.DataFrame(
         {
-            "user_id": np.repeat(np.arange(users), lengths),
+            "user_id": np.repeat(np.arange(first, first + users), lengths),
             "item_id": rng.integers(1, num_items + 1, total) * 7,
             "timestamp": np.arange(total) + CUTOFF,
         }
