@@ -124,6 +124,7 @@ def test_the_measures_know_the_truth() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # three trainings
 @pytest.mark.parametrize("seed", [1, 2])
 def test_dare_finds_what_twin_does_not(seed: int) -> None:
     planted = Planted.of(seed)
