@@ -8,7 +8,9 @@ log-loss and ECE of each task on the test split. Writes WORK/<config>.jsonl, a l
 seed, and goes on from what is there; stops when the minutes are over. `--table` prints WORK's
 tables: means with Student's 95 % intervals over seeds, and differences paired by seed.
 
-The candidates of validation and test are the same for every variant and seed.
+The test users and candidates are the same for every variant and seed; the number of users is the
+config's `validation_users`. ESMM needs a first task that all others follow from. `--esmm` says that
+the config has one; otherwise ESMM alone gets one more, `any`: whether any task's label is 1.
 """
 
 import argparse
@@ -33,6 +35,7 @@ from recsys.training.examples import held_out_examples
 from recsys.training.kinds import dataset_facts, model_config, training_facts
 from recsys.training.ranking import figures, predict
 from recsys.training.run import load_run, train
+from recsys.training.task_config import TaskConfig
 
 CANDIDATES = 500
 SHARED = {"interest": "shared", "refine": "none"}
@@ -115,6 +118,20 @@ def fit(config: Any, options: dict[str, Any], tasks: Any, dataset: Path, seed: i
     return found, counts, weights, flops, seconds, result.step
 
 
+def trainings(
+    name: str, tasks: tuple[TaskConfig, ...], *, chained: bool
+) -> list[tuple[TaskConfig, ...]]:
+    """Tasks of each training of a variant. chained: the first task is one that all others follow
+    from; where it is not, ESMM gets such a task in front.
+    """
+    if name == "alone":
+        return [(task,) for task in tasks if not task.among]
+    if name.startswith("ESMM") and not chained:
+        events = tuple(dict.fromkeys(event for task in tasks for event in task.events))
+        return [(TaskConfig(name="any", events=events), *tasks)]
+    return [tasks]
+
+
 def study(args: argparse.Namespace) -> None:
     """Train what is missing, seed by seed."""
     from data.build import build_events
@@ -134,21 +151,19 @@ def study(args: argparse.Namespace) -> None:
     done = {(x["seed"], x["variant"]) for x in map(json.loads, lines)}
     until = time.monotonic() + 60 * args.minutes
     tasks = config.train_ranker.ranking.tasks
-    chained = len([t for t in tasks if not t.among]) > 1 and args.esmm
     for seed in range(args.seeds):
         for name, variant in VARIANTS.items():
             wanted = not args.only or name in args.only
-            if not wanted or (seed, name) in done or (name.startswith("ESMM") and not chained):
+            if not wanted or (seed, name) in done:
                 continue
             if time.monotonic() > until:
                 return
             options = {**given, **variant}
             if name == "MMoE wide":
                 options = widened(given, facts)
-            sets = [(task,) for task in tasks if not task.among] if name == "alone" else [tasks]
             line: dict[str, Any] = {"seed": seed, "variant": name, "figures": {}, "counts": {}}
             line |= {"weights": 0, "flops": 0, "seconds": 0.0, "steps": []}
-            for some in sets:
+            for some in trainings(name, tasks, chained=args.esmm):
                 found, counts, weights, flops, seconds, step = fit(
                     config, options, some, dataset, seed
                 )
@@ -177,56 +192,50 @@ def interval(values: list[float], *, signed: bool = False) -> str:
 
 
 def table(work: Path) -> None:
-    """Every data set: figures by task, and differences of AUC from the same head without DTRN."""
+    """Every data set: costs, figures of each task, differences of AUC paired by seed."""
     for path in sorted(work.glob("*.jsonl")):
         rows = [json.loads(line) for line in path.read_text().splitlines()]
-        tasks = list(rows[0]["counts"])
-        counts = ", ".join(f"{t}: {p} of {n}" for t, (n, p) in rows[0]["counts"].items())
-        seeds = max(x["seed"] for x in rows) + 1
-        print(f"\n### {path.stem}\n\nPositives of test labels: {counts}. Seeds: {seeds}.\n")
-        print("| variant | weights | kFLOP a candidate | s |", end="")
-        print("".join(f" AUC {t} | GAUC {t} | log-loss {t} | ECE {t} |" for t in tasks))
-        print("|---|---|---|---|" + "---|" * (4 * len(tasks)))
-        for name in VARIANTS:
-            mine = [x for x in rows if x["variant"] == name]
-            if not mine:
-                continue
-            cells = [name, str(mine[0]["weights"]), f"{mine[0]['flops'] / 1000:.0f}"]
-            cells.append(f"{np.mean([x['seconds'] for x in mine]):.0f}")
-            for task in tasks:
-                for figure in FIGURES:
-                    values = [x["figures"].get(f"{figure}.{task}") for x in mine]
-                    known = [v for v in values if v is not None]
-                    if not known:
-                        cells.append("")
-                    elif figure in ("auc", "gauc"):
-                        cells.append(interval(known))
-                    else:
-                        cells.append(f"{np.mean(known):.4f}")
-            print(f"| {' | '.join(cells)} |")
-        paired(rows, tasks)
+        by_name = {name: [x for x in rows if x["variant"] == name] for name in VARIANTS}
+        by_name = {name: mine for name, mine in by_name.items() if mine}
+        counts = rows[0]["counts"]
+        print(f"\n## {path.stem}\n")
+        print("| variant | seeds | steps | s | weights | kFLOP a candidate |")
+        print("|---|---|---|---|---|---|")
+        for name, mine in by_name.items():
+            steps = np.mean([sum(x["steps"]) for x in mine])
+            seconds = np.mean([x["seconds"] for x in mine])
+            cost = f"{mine[0]['weights']:,} | {mine[0]['flops'] / 1000:.0f}"
+            print(f"| {name} | {len(mine)} | {steps:.0f} | {seconds:.0f} | {cost} |")
+        for task, (labels, positives) in counts.items():
+            print(f"\n{task}: {positives:,} of {labels:,} test labels are 1.\n")
+            print("| variant | AUC | GAUC | log-loss | ECE |\n|---|---|---|---|---|")
+            for name, mine in by_name.items():
+                values = [[x["figures"].get(f"{f}.{task}") for x in mine] for f in FIGURES]
+                if None not in values[0]:
+                    print(f"| {name} | {' | '.join(interval(v) for v in values)} |")
+        paired(rows, list(counts))
 
 
 def paired(rows: list[dict[str, Any]], tasks: list[str]) -> None:
     """Differences of AUC between variants of one seed."""
-    if rows:
-        print("\n| AUC, paired by seed |" + "".join(f" {task} |" for task in tasks))
-        print("|---|" + "---|" * len(tasks))
-        pairs = [(f"{h} + DTRN", h) for h in HEADS]
-        pairs += [(v, "MMoE") for v in VARIANTS if v.startswith("MMoE ") and v != "MMoE + DTRN"]
-        pairs += [("MMoE + DTRN", "MMoE wide"), ("MMoE + DTRN", "MMoE + table")]
-        pairs += [("shared bottom", "alone"), ("MMoE + DTRN", "alone")]
-        for one, other in pairs:
-            cells = []
-            for task in tasks:
-                key = f"auc.{task}"
-                first = {x["seed"]: x["figures"].get(key) for x in rows if x["variant"] == one}
-                second = {x["seed"]: x["figures"].get(key) for x in rows if x["variant"] == other}
-                both = [s for s in first if first[s] is not None and second.get(s) is not None]
-                gains = [first[s] - second[s] for s in both]
-                cells.append(interval(gains, signed=True) if gains else "")
-            if any(cells):
-                print(f"| {one} - {other} | {' | '.join(cells)} |")
+    print("\n| AUC, paired by seed | seeds |" + "".join(f" {task} |" for task in tasks))
+    print("|---|---|" + "---|" * len(tasks))
+    pairs = [(f"{h} + DTRN", h) for h in HEADS]
+    pairs += [(v, "MMoE") for v in VARIANTS if v.startswith("MMoE ") and v != "MMoE + DTRN"]
+    pairs += [("MMoE + DTRN", v) for v in VARIANTS if v.startswith("MMoE ") and v != "MMoE + DTRN"]
+    pairs += [("shared bottom", "alone"), ("MMoE + DTRN", "alone")]
+    for one, other in pairs:
+        cells, seeds = [], 0
+        for task in tasks:
+            key = f"auc.{task}"
+            first = {x["seed"]: x["figures"].get(key) for x in rows if x["variant"] == one}
+            second = {x["seed"]: x["figures"].get(key) for x in rows if x["variant"] == other}
+            both = [s for s in first if first[s] is not None and second.get(s) is not None]
+            gains = [first[s] - second[s] for s in both]
+            cells.append(interval(gains, signed=True) if gains else "")
+            seeds = max(seeds, len(both))
+        if any(cells):
+            print(f"| {one} - {other} | {seeds} | {' | '.join(cells)} |")
 
 
 def main() -> None:

@@ -34,6 +34,8 @@ MODELS = {
     "alone": {"head": "shared_bottom", **PLAIN},
     "shared bottom": {"head": "shared_bottom", **PLAIN},
     "shared bottom + DTRN": {"head": "shared_bottom"},
+    "shared bottom + TIM": {"head": "shared_bottom", "refine": "none"},
+    "shared bottom + TRM": {"head": "shared_bottom", "interest": "shared"},
     "MMoE": {"head": "mmoe", **PLAIN},
     "MMoE + DTRN": {"head": "mmoe"},
     "PLE": {"head": "ple", **PLAIN},

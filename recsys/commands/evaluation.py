@@ -22,7 +22,7 @@ def evaluate(
     dataset: Dataset,
     out: Out,
     config: Annotated[
-        Path | None, typer.Option(help="Take cut-offs and baselines from its [evaluate] section.")
+        Path | None, typer.Option(help="Take cut-offs and baselines from its section `evaluate`.")
     ] = None,
     split: Annotated[
         Literal["test", "validation"], typer.Option(help="Which held-out events to predict.")

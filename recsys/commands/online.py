@@ -16,7 +16,7 @@ def serve(
     ],
     config: Annotated[
         Path | None,
-        typer.Option(help="A TOML file with a [serve] section."),
+        typer.Option(help="A TOML file with a section `serve`."),
     ] = None,
     host: Annotated[
         str | None, typer.Option(help="Address; beyond this machine RECSYS_TOKEN is needed.")

@@ -85,7 +85,7 @@ def train(
     dataset: Dataset,
     out: Out,
     ranker: Annotated[
-        bool, typer.Option("--ranker", help="Train the [ranker], not the [model].")
+        bool, typer.Option("--ranker", help="Train the config's ranker, not its model.")
     ] = False,
 ) -> None:
     """Train the config's model. Interrupted? The same command resumes where it stopped."""

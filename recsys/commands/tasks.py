@@ -69,7 +69,7 @@ def repolicy(
         str | None, typer.Option(help="How tasks make one score, such as 'click^0.5 * buy^2'.")
     ] = None,
     policy: Annotated[
-        Path | None, typer.Option(help="A TOML file with the keys of [export.policy].")
+        Path | None, typer.Option(help="A TOML file with the keys of `export.policy`.")
     ] = None,
 ) -> None:
     """Write a bundle anew with another policy or formula: same files, no training, no export."""
