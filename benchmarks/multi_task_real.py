@@ -138,13 +138,14 @@ def study(args: argparse.Namespace) -> None:
     from features.build import build_dataset
 
     config = read_config(args.config)
-    root = args.work / args.config.stem
-    path = args.work / f"{args.config.stem}.jsonl"
+    folder = args.config.stem + (f"-{args.users}-users" if args.users else "")
+    root, path = args.work / folder, args.work / f"{folder}.jsonl"
     root.mkdir(parents=True, exist_ok=True)
     dataset = root / "dataset"
     if not dataset.exists():
         build_events(config.data, root / "events")
-        build_dataset(root / "events", config.features, dataset)
+        features = replace(config.features, users=args.users or config.features.users)
+        build_dataset(root / "events", features, dataset)
     given = {k: v for k, v in (config.ranker or {}).items() if k not in ("name", "head")}
     facts = {**dataset_facts(Dataset.open(dataset)), **training_facts(config.train_ranker)}
     lines = path.read_text().splitlines() if path.exists() else []
@@ -176,19 +177,19 @@ def study(args: argparse.Namespace) -> None:
             with path.open("a") as file:
                 file.write(json.dumps(line) + "\n")
             aucs = {k: round(v, 4) for k, v in line["figures"].items() if k.startswith("auc")}
-            print(args.config.stem, seed, name, aucs, f"{line['seconds']} s", flush=True)
+            print(folder, seed, name, aucs, f"{line['seconds']} s", flush=True)
 
 
-def interval(values: list[float], *, signed: bool = False) -> str:
+def interval(values: list[float], digits: int = 4, *, signed: bool = False) -> str:
     """Mean and half of Student's 95 % interval."""
     from scipy.stats import t as student
 
     mean = float(np.mean(values))
-    shown = f"{mean:+.4f}" if signed else f"{mean:.4f}"
+    shown = f"{mean:+.{digits}f}" if signed else f"{mean:.{digits}f}"
     if len(values) < 2:
         return shown
     half = student.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values))
-    return f"{shown} ± {half:.4f}"
+    return f"{shown} ± {half:.{digits}f}"
 
 
 def table(work: Path) -> None:
@@ -199,7 +200,7 @@ def table(work: Path) -> None:
         by_name = {name: mine for name, mine in by_name.items() if mine}
         counts = rows[0]["counts"]
         print(f"\n## {path.stem}\n")
-        print("| variant | seeds | steps | s | weights | kFLOP a candidate |")
+        print("| variant | seeds | step kept | s | weights | kFLOP a candidate |")
         print("|---|---|---|---|---|---|")
         for name, mine in by_name.items():
             steps = np.mean([sum(x["steps"]) for x in mine])
@@ -212,7 +213,8 @@ def table(work: Path) -> None:
             for name, mine in by_name.items():
                 values = [[x["figures"].get(f"{f}.{task}") for x in mine] for f in FIGURES]
                 if None not in values[0]:
-                    print(f"| {name} | {' | '.join(interval(v) for v in values)} |")
+                    cells = [interval(v, d) for v, d in zip(values, (3, 3, 4, 4), strict=True)]
+                    print(f"| {name} | {' | '.join(cells)} |")
         paired(rows, list(counts))
 
 
@@ -246,6 +248,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--only", nargs="*", default=[])
+    parser.add_argument("--users", type=int, default=0, help="Drawn from the log; 0: all.")
     parser.add_argument("--esmm", action="store_true", help="The first task is a click.")
     parser.add_argument("--table", action="store_true")
     args = parser.parse_args()
