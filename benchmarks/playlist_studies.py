@@ -39,7 +39,7 @@ SPLITS = {
     "rock": 'name = "held-out-users", order = "newest", validation = 0.1, test = 0.2',
     "rock-station": 'name = "held-out-users", group = "station", validation = 0.1, test = 0.3',
 }
-EPOCHS = {"spotify": 40, "spotify-time": 60, "thirty": 20, "rock": 30, "rock-station": 30}
+EPOCHS = {"spotify": 25, "spotify-time": 60, "thirty": 12, "rock": 20, "rock-station": 20}
 SEQ = 'name = "playlist_seq2seq"\ndim = 64\ndropout = 0.2\n'
 SKIP_GRAM = "skip_gram = {epochs = 20}"
 MODELS = {

@@ -139,3 +139,6 @@ def test_planted_order() -> None:
         found.append(told("recurrent", task, model))
     assert found[0] < found[1] < found[2]
     assert found[2] >= 0.85
+    backwards = order_task(train, test, "reverse", 1.0)
+    assert told("bag", backwards, other) == pytest.approx(0.5, abs=0.03)
+    assert told("recurrent", backwards, model) >= 0.95
