@@ -39,6 +39,9 @@ def export_untrained(data: Dataset, tokens: int, events: int, folder: Path) -> P
     sizes = {"max_tokens": tokens, "max_len": events}
     config = model_config("recformer", sizes, dataset_facts(data))
     model = Recformer(config).eval()
+    for parameter in model.encoder.parameters():  # so that items differ as those of a trained model
+        parameter.data *= 1 if parameter.dim() == 1 else 4
+    model.freeze_items()
     parent = data.manifest.sha256
     with write_stage(folder / "run", kind="run", config={}, parent=parent) as directory:
         save_model(model, str(directory / "model.safetensors"))

@@ -40,9 +40,11 @@ def recformer_stages(
     first = TwoStageTask.of(fabric, model, config, data, second=False)
     stages.append(Stage("stage-1", first, config))
     if settings.second_stage:
+        epochs = settings.second_epochs or config.max_epochs
         again = replace(
             config,
-            max_epochs=settings.second_epochs or config.max_epochs,
+            max_epochs=epochs,
+            epochs_per_validation=min(config.epochs_per_validation, epochs),
             patience=settings.second_patience,
             decay_epochs=0,
         )

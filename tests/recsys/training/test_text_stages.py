@@ -104,3 +104,16 @@ def test_a_contrast_on_the_same_dataset_comes_before_the_two_stages(
         for name, tensor in alone.items():
             if name.startswith("encoder."):  # its vectors are what stage 1 is trained against
                 assert torch.equal(found[f"item_{name}"], tensor), name
+
+
+def test_a_short_second_stage_is_validated_although_validations_are_rare(
+    planted: Dataset, tmp_path: Path
+) -> None:
+    settings = TwoStageConfig(contrast_epochs=1, contrast_masked_weight=0.0, second_epochs=1)
+    config = replace(CONFIG, max_epochs=2, epochs_per_validation=2, recformer=settings)
+    train("recformer", SIZES, config, planted.path, tmp_path / "run")
+    lines = {
+        path.parent.name: len(path.read_text().splitlines())
+        for path in (tmp_path / "run").rglob("metrics.jsonl")
+    }
+    assert lines == {"contrast": 1, "stage-1": 1, "stage-2": 1}
