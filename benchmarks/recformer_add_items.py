@@ -25,6 +25,7 @@ import numpy as np
 import polars as pl
 
 from features.store import Dataset
+from serving.policy_spec import RawId
 from serving.recommender import Recommender
 
 K = 10
@@ -38,7 +39,7 @@ def seconds(call: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def test_histories(data: Dataset, users: int) -> list[list[object]]:
+def test_histories(data: Dataset, users: int) -> list[list[RawId]]:
     """Raw item ids before the test target of random users."""
     cases, raw = data.cases("test"), data.vocabulary("item").to_pylist()
     chosen = np.random.default_rng(0).permutation(len(cases))[:users]
@@ -49,8 +50,8 @@ def test_histories(data: Dataset, users: int) -> list[list[object]]:
 
 
 def lists(
-    recommender: Recommender, histories: Sequence[list[object]], deny: Sequence[object] = ()
-) -> list[list[object]]:
+    recommender: Recommender, histories: Sequence[list[RawId]], deny: Sequence[RawId] = ()
+) -> list[list[RawId]]:
     return [
         [item.item_id for item in recommender.recommend(history, k=K, deny=deny).items]
         for history in histories
@@ -58,8 +59,8 @@ def lists(
 
 
 def successors(
-    catalogue: pl.DataFrame, shown: Sequence[list[object]], wanted: int
-) -> tuple[list[object], pl.DataFrame]:
+    catalogue: pl.DataFrame, shown: Sequence[list[RawId]], wanted: int
+) -> tuple[list[RawId], pl.DataFrame]:
     """Ids of the predecessors, and rows of the new items in the same order."""
     long = catalogue.filter(pl.col("title").str.split(" ").list.len() >= LEAST_WORDS)
     known = set(long["item_id"])
@@ -77,10 +78,10 @@ def successors(
 
 
 def right_and_other_pairs(
-    before: Sequence[list[object]],
-    after: Sequence[list[object]],
-    old: Sequence[object],
-    new: Sequence[object],
+    before: Sequence[list[RawId]],
+    after: Sequence[list[RawId]],
+    old: Sequence[RawId],
+    new: Sequence[RawId],
 ) -> tuple[int, int, int, int]:
     """Right pairs in whose list the new item is, right pairs; other pairs with it, other pairs."""
     pairs = [
