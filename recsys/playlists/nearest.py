@@ -49,7 +49,6 @@ def nearest_playlists(bundle: Path, songs: Sequence[str], k: int) -> list[Near]:
         if not row:
             continue
         items = source.items_of(row)
-        told = [catalogue.show(item) for item in items.tolist()]
-        titles = [one.title or str(one.item_id) for one in told]
+        titles = [catalogue.title(item) or str(catalogue.raw_ids[item]) for item in items.tolist()]
         found.append(Near(cosine, titles, int(np.isin(np.unique(dense), items).sum())))
     return found
