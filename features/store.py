@@ -62,7 +62,8 @@ def to_arrays(table: pa.Table) -> dict[str, NDArray]:
 def _values(chunk: pa.Array) -> NDArray:
     """A view of numbers. (`to_numpy` would import pandas where it is installed: .2 s a process.)"""
     kind = chunk.type
-    if chunk.null_count or not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+    plain = pa.types.is_integer(kind) or pa.types.is_floating(kind)
+    if chunk.null_count or not len(chunk) or not plain:  # of an empty one DLPack gives no view
         return chunk.to_numpy(zero_copy_only=False)
     return np.from_dlpack(chunk)
 
