@@ -21,6 +21,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -179,13 +181,30 @@ def run_command(root: Path, events: Path, options: argparse.Namespace, processes
     return Run(seconds, job, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
 
 
-def main() -> None:
-    """Measure and print one line a size."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def sizes(description: str | None) -> argparse.ArgumentParser:
+    """The options of a benchmark of this bundle."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--items", type=int, default=100_000)
     parser.add_argument("--users", type=int, nargs="+", default=[10_000, 50_000])
     parser.add_argument("-k", type=int, default=100)
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2])
+    return parser
+
+
+@contextmanager
+def prepared(options: argparse.Namespace) -> Iterator[Path]:
+    """A folder with the bundle, gone in the end; every module that a command takes is compiled."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        write_benchmark_bundle(root / "bundle", options.items)
+        write_events(root / "warm.parquet", 100, options.items)
+        run_command(root, root / "warm.parquet", options, 1)
+        yield root
+
+
+def main() -> None:
+    """Measure and print one line a size."""
+    parser = sizes(__doc__)
     parser.add_argument("--part-size", type=int, default=5_000)
     options = parser.parse_args()
     print(f"{options.items:,} items, k = {options.k}, load {os.getloadavg()[0]:.1f}")
@@ -194,11 +213,7 @@ def main() -> None:
         "| bare kernels, processor s | share | command, of one | job, of one "
         "| bare kernels at once, of one | peak MiB |\n|" + "---|" * 12
     )
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        write_benchmark_bundle(root / "bundle", options.items)
-        write_events(root / "warm.parquet", 100, options.items)
-        run_command(root, root / "warm.parquet", options, 1)
+    with prepared(options) as root:
         for users in options.users:
             measure(root, users, options)
 

@@ -5,31 +5,20 @@
 The bundle and the histories of `batch_scoring.py`, in files of 10,000 users (a part each).
 """
 
-import argparse
-import tempfile
-from pathlib import Path
-
-from benchmarks.batch_scoring import run_command, write_benchmark_bundle, write_events
+from batch_scoring import prepared, run_command, sizes, write_events
 
 SHARD = 10_000
 
 
 def main() -> None:
     """Print one line a size."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--items", type=int, default=100_000)
-    parser.add_argument("--users", type=int, nargs="+", default=[10_000, 100_000])
-    parser.add_argument("-k", type=int, default=100)
-    parser.add_argument("--processes", type=int, nargs="+", default=[1, 2])
+    parser = sizes(__doc__)
+    parser.set_defaults(users=[10_000, 100_000])
     options = parser.parse_args()
     options.part_size = SHARD
     print("| users | processes | command s | users/s | processor s | peak MiB of a process |")
     print("|---|---|---|---|---|---|", flush=True)
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        write_benchmark_bundle(root / "bundle", options.items)
-        write_events(root / "warm.parquet", 100, options.items)
-        run_command(root, root / "warm.parquet", options, 1)
+    with prepared(options) as root:
         for users in options.users:
             shards = root / f"shards-{users}"
             shards.mkdir()

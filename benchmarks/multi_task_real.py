@@ -14,8 +14,6 @@ the config has one; otherwise ESMM alone gets one more, `any`: whether any task'
 """
 
 import argparse
-import json
-import math
 import shutil
 import time
 from dataclasses import replace
@@ -24,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from seed_lines import add_line, interval, lines_of
 from torch.utils.flop_counter import FlopCounterMode
 
 from features.store import Dataset
@@ -148,8 +147,7 @@ def study(args: argparse.Namespace) -> None:
         build_dataset(root / "events", features, dataset)
     given = {k: v for k, v in (config.ranker or {}).items() if k not in ("name", "head")}
     facts = {**dataset_facts(Dataset.open(dataset)), **training_facts(config.train_ranker)}
-    lines = path.read_text().splitlines() if path.exists() else []
-    done = {(x["seed"], x["variant"]) for x in map(json.loads, lines)}
+    done = {(x["seed"], x["variant"]) for x in lines_of(path)}
     until = time.monotonic() + 60 * args.minutes
     tasks = config.train_ranker.ranking.tasks
     for seed in range(args.seeds):
@@ -174,28 +172,15 @@ def study(args: argparse.Namespace) -> None:
                 line["flops"] += flops
                 line["seconds"] = round(line["seconds"] + seconds, 1)
                 line["steps"].append(step)
-            with path.open("a") as file:
-                file.write(json.dumps(line) + "\n")
+            add_line(path, line)
             aucs = {k: round(v, 4) for k, v in line["figures"].items() if k.startswith("auc")}
             print(folder, seed, name, aucs, f"{line['seconds']} s", flush=True)
-
-
-def interval(values: list[float], digits: int = 4, *, signed: bool = False) -> str:
-    """Mean and half of Student's 95 % interval."""
-    from scipy.stats import t as student
-
-    mean = float(np.mean(values))
-    shown = f"{mean:+.{digits}f}" if signed else f"{mean:.{digits}f}"
-    if len(values) < 2:
-        return shown
-    half = student.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values))
-    return f"{shown} ± {half:.{digits}f}"
 
 
 def table(work: Path) -> None:
     """Every data set: costs, figures of each task, differences of AUC paired by seed."""
     for path in sorted(work.glob("*.jsonl")):
-        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        rows = lines_of(path)
         by_name = {name: [x for x in rows if x["variant"] == name] for name in VARIANTS}
         by_name = {name: mine for name, mine in by_name.items() if mine}
         counts = rows[0]["counts"]

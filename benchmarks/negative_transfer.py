@@ -12,14 +12,13 @@ WORK/<world>-<rows>-<dim>-<hidden>.jsonl, one line a model and seed, and keeps w
 
 import argparse
 import json
-import math
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
 from planted_tasks import COLUMNS, World, of_tasks, take
-from scipy.stats import t as student
+from seed_lines import add_line, interval, lines_of
 
 from offline_eval.probabilities import auc_by_group
 from recsys.models.dtrn import DTRN, DTRNConfig
@@ -129,9 +128,7 @@ def fit(
 def study(args: argparse.Namespace) -> None:
     """Run what is missing."""
     path = args.work / f"{args.world}-{args.rows}-{args.dim}-{args.hidden}.jsonl"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lines = path.read_text().splitlines() if path.exists() else []
-    done = {(x["seed"], x["model"]) for x in map(json.loads, lines)}
+    done = {(x["seed"], x["model"]) for x in lines_of(path)}
     for seed in range(args.seeds):
         world = World.of(args.world, seed, args.items)
         parts = [
@@ -149,24 +146,14 @@ def study(args: argparse.Namespace) -> None:
                 found = fitted(world, options, parts, (0, 1), seed, args)
             line = {"seed": seed, "model": name, "auc": dict(zip(TASKS, found, strict=True))}
             line["seconds"] = round(time.monotonic() - started, 1)
-            with path.open("a") as file:
-                file.write(json.dumps(line) + "\n")
+            add_line(path, line)
             print(path.name, json.dumps(line), flush=True)
-
-
-def interval(values: list[float]) -> str:
-    """Mean and half of Student's 95 % interval."""
-    mean = float(np.mean(values))
-    if len(values) < 2:
-        return f"{mean:+.4f}"
-    half = student.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values))
-    return f"{mean:+.4f} ± {half:.4f}"
 
 
 def table(work: Path) -> None:
     """AUC, and the paired difference from each task alone."""
     for path in sorted(work.glob("*.jsonl")):
-        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        rows = lines_of(path)
         alone = {x["seed"]: x["auc"] for x in rows if x["model"] == "alone"}
         print(f"\n{path.stem} ({len(alone)} seeds)\n\n| model | a | b | a - alone | b - alone |")
         print("|---|---|---|---|---|")
@@ -176,7 +163,7 @@ def table(work: Path) -> None:
             if not both:
                 continue
             means = [f"{np.mean([mine[s][t] for s in both]):.4f}" for t in TASKS]
-            gains = [interval([mine[s][t] - alone[s][t] for s in both]) for t in TASKS]
+            gains = [interval([mine[s][t] - alone[s][t] for s in both], signed=True) for t in TASKS]
             print(f"| {name} | {' | '.join(means)} | {' | '.join(gains)} |")
 
 

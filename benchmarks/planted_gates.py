@@ -11,7 +11,6 @@ goes on from what is there; `--table` prints the tables.
 
 import argparse
 import json
-import math
 import time
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from planted_tasks import COLUMNS, World, take
-from scipy.stats import t as student
+from seed_lines import add_line, interval, lines_of
 
 from offline_eval.probabilities import auc_by_group
 from recsys.models.dtrn import DTRN, DTRNConfig, specialisation
@@ -124,9 +123,7 @@ def oracle(world: World, test: RankingBatch) -> list[float]:
 def study(args: argparse.Namespace) -> None:
     """Train what is missing."""
     path = args.work / f"gates-{args.steps}-{args.rate:g}.jsonl"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lines = path.read_text().splitlines() if path.exists() else []
-    done = {(x["seed"], x["variant"]) for x in map(json.loads, lines)}
+    done = {(x["seed"], x["variant"]) for x in lines_of(path)}
     until = time.monotonic() + 60 * args.minutes
     for seed in args.seeds:
         for name, options in VARIANTS.items():
@@ -143,18 +140,8 @@ def study(args: argparse.Namespace) -> None:
             line["oracle"] = oracle(world, test)
             line["ratios"] = ratios(model, test)
             line["parted"] = specialisation(model, model.tensors(test.history, test.candidates))
-            with path.open("a") as file:
-                file.write(json.dumps(line) + "\n")
+            add_line(path, line)
             print(path.stem, json.dumps(line), flush=True)
-
-
-def interval(values: list[float]) -> str:
-    """Mean and half of Student's 95 % interval."""
-    mean = float(np.mean(values))
-    if len(values) < 2:
-        return f"{mean:.4f}"
-    half = student.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values))
-    return f"{mean:.4f} ± {half:.4f}"
 
 
 def table(work: Path) -> None:
@@ -162,7 +149,7 @@ def table(work: Path) -> None:
     seed, means with Student's 95 % intervals over seeds.
     """
     for path in sorted(work.glob("gates-*.jsonl")):
-        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        rows = lines_of(path)
         print(f"\n## {path.stem}\n\n| variant | seed | {' | '.join(BLOCKS)} |")
         print("|---|---|" + "---|" * len(BLOCKS))
         for name in VARIANTS:

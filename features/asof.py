@@ -31,7 +31,6 @@ from features.question import Feature, Floats, Ints, Question
 from features.timeline import DAY, ItemTimeline, write_timelines
 
 if TYPE_CHECKING:
-    from features.packed import PackedColumns
     from features.prepared import PreparedDay
 
 __all__ = [
@@ -231,8 +230,6 @@ class BoundFeatures:
     prepared: "PreparedDay | None" = None
     """Made for the same features; looked up instead of computed, where all questions are of its
     day."""
-    packed: "PackedColumns | None" = None
-    """Of the item table; read instead of it where a single question is asked."""
 
     def rows(
         self,

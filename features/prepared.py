@@ -37,11 +37,10 @@ class PreparedDay:
         """For the day after the last one of the timeline, by `BoundFeatures` itself."""
         chosen = tuple(feature for feature in features if feature.of_item)
         places = [f for f, feature in enumerate(features) if feature.of_item]
-        day, size = timeline.last_day + 1, len(timeline.starts) - 1
-        values_VP = np.full((size, len(chosen)), np.nan, np.float32)
-        begin = (day + timeline.delay) * DAY
         if timeline.last_day == NEVER:  # then every day is its own
             return cls(np.iinfo(np.int64).max, np.zeros((0, 0), np.float32), ())
+        begin, size = (timeline.last_day + 1 + timeline.delay) * DAY, len(timeline.starts) - 1
+        values_VP = np.full((size, len(chosen)), np.nan, np.float32)
         bound = BoundFeatures(chosen, (), timeline, item_table)
         for start in range(0, size if chosen else 0, ITEMS_AT_ONCE):
             items = np.arange(start, min(start + ITEMS_AT_ONCE, size))

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from features.encode import Histories
 from features.layout import ItemColumn
-from features.packed import PackedColumns, PackedQuestion
 from features.timeline import ItemTimeline
 
 Ints = NDArray[np.integer]
@@ -55,16 +54,13 @@ class Question:
         source_scores: Mapping[str, Floats],
         timeline: ItemTimeline,
         item_table: Mapping[str, NDArray],
-        packed: PackedColumns | None = None,
     ) -> None:
-        """packed: of the item table, where the question is one and many are to come."""
         self.at_B = np.asarray(at, np.int64)
         self.candidates_BC = np.asarray(candidates, np.int64)
         self.source_scores = source_scores
         self.timeline = timeline
         self.item_table = item_table
         self._attributes: dict[str, Attribute] = {}
-        self._packed, self._shares = packed, dict[Weighing, Mapping[str, Floats]]()
         self.lengths_B = histories.lengths
         rows_H: NDArray[np.int64] | slice
         if len(histories) == 1:  # a request: its events are a slice
@@ -88,19 +84,6 @@ class Question:
             table = self.item_table[column.name]
             found = self._attributes[column.name] = Attribute.of(self, table, column)
         return found
-
-    def share(self, column: ItemColumn, weighing: Weighing) -> Floats | None:
-        """`value_share` of a packed column; None for another."""
-        if self._packed is None or column.name not in self._packed.places:
-            return None
-        if (found := self._shares.get(weighing)) is None:
-            found = self._shares[weighing] = self._unpacked.shares(self.weights(weighing))
-        return found[column.name]
-
-    @cached_property
-    def _unpacked(self) -> PackedQuestion:
-        assert self._packed is not None
-        return self._packed.ask(self.items_H, self.candidates_BC[0])
 
     def event_time(self, rows_B: Ints) -> Floats:
         """Microseconds of an event per question, nan where the history is empty or undated."""
@@ -258,8 +241,6 @@ def value_share(q: Question, column: ItemColumn, weighing: Weighing) -> Floats:
 
     (B, C). Only events of known value count, and nan means that there are none.
     """
-    if (ready := q.share(column, weighing)) is not None:
-        return ready
     found, weights_H = q.attribute(column), q.weights(weighing)
     counts = np.bincount(found.cells, weights_H[found.events], minlength=found.num_cells)
     totals_B = np.bincount(q.owner_H, weights_H * found.valued, minlength=len(q.at_B))

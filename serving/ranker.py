@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from features.asof import BoundFeatures, Facts, ItemTimeline, feature_names, specifications
 from features.encode import Histories
 from features.layout import DatasetSchema
-from features.packed import PackedColumns
 from features.prepared import PreparedDay
 from features.question import Feature
 from serving.block import Block
@@ -95,9 +94,8 @@ class Ranker:
         self._input, self._outputs = graph.get_inputs()[0].name, [graph.get_outputs()[0].name]
         self._schema, self._timeline = schema, timeline
         prepared = PreparedDay.after(timeline, features, item_table)
-        packed = PackedColumns.of(schema.item_columns, item_table)
         self._features = BoundFeatures(
-            features, schema.item_columns, timeline, item_table, prepared, packed
+            features, schema.item_columns, timeline, item_table, prepared
         )
 
     @classmethod

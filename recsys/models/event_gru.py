@@ -14,11 +14,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from recsys.models.layers import Dropout
+from recsys.models.layers import Dropout, at
 from recsys.models.life_events import LifeEmbedding, LifeEventsConfig
 from recsys.models.outcome_heads import OutcomeHeads, OutcomeShape
 from recsys.models.outcome_interface import LifeBatch, OutcomeModel
-from recsys.models.recurrent import at, read, turned
+from recsys.models.recurrent import read, turned
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from recsys.models.interface import HistoryBatch, ItemBatch, Retriever
-from recsys.models.layers import Dropout
+from recsys.models.layers import Dropout, at
 from recsys.models.losses import Objective
-from recsys.models.recurrent import at, read
+from recsys.models.recurrent import read
 
 INIT_STD = 0.02
 """Of the item table."""

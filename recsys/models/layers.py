@@ -7,6 +7,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
+def at(values_BLD: Tensor, place_B: Tensor) -> Tensor:
+    """The vector at one position of each sequence, (B, D)."""
+    place_B11 = place_B[:, None, None].expand(-1, 1, values_BLD.size(2))
+    return values_BLD.gather(1, place_B11).squeeze(1)
+
+
 class _CheapDropout(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, dropped: int) -> Tensor:

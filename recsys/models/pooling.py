@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from recsys.models.layers import at
+
 
 class MeanPool(nn.Module):
     """The average over the events; zero for an empty history."""
@@ -31,7 +33,7 @@ class LastPool(MeanPool):
     def forward(self, x_BLD: Tensor, real_BL: Tensor) -> Tensor:
         """(B, D)."""
         last_B = (real_BL.sum(1) - 1).clamp(min=0)
-        return x_BLD.gather(1, last_B[:, None, None].expand(-1, 1, x_BLD.size(2))).squeeze(1)
+        return at(x_BLD, last_B)
 
 
 class ClsPool(MeanPool):

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from recsys.models.layers import Dropout
+from recsys.models.layers import Dropout, at
 
 Cell = Literal["gru", "lstm"]
 EncoderShape = Literal["unidirectional", "gnmt", "bidirectional"]
@@ -58,12 +58,6 @@ def lstm(x_BLD: Tensor, w: Tensor, u: Tensor, b: Tensor, c: Tensor) -> Tensor:
 @lstm.register_fake
 def _shape_of(x_BLD: Tensor, w: Tensor, u: Tensor, b: Tensor, c: Tensor) -> Tensor:
     return x_BLD.new_empty(x_BLD.size(0), x_BLD.size(1), u.size(1))
-
-
-def at(values_BLD: Tensor, place_B: Tensor) -> Tensor:
-    """The vector at one position of each sequence, (B, D)."""
-    place_B11 = place_B[:, None, None].expand(-1, 1, values_BLD.size(2))
-    return values_BLD.gather(1, place_B11).squeeze(1)
 
 
 def turned(values_BLD: Tensor, last_B: Tensor) -> Tensor:

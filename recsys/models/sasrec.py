@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recsys.models.interface import HistoryBatch, ItemBatch, Retriever
-from recsys.models.layers import Dropout
+from recsys.models.layers import Dropout, at
 from recsys.models.losses import Objective
 
 INIT_STD = 0.02
@@ -73,10 +73,10 @@ class Block(nn.Module):
         """What `forward` gives at one position of each history, (B, D), in a third of the work:
         only keys and values are made of the others.
         """
-        x_BD, normed_BLD = pick(x_BLD, last_B), self.attention_norm(x_BLD)
+        x_BD, normed_BLD = at(x_BLD, last_B), self.attention_norm(x_BLD)
         d = x_BD.size(1)
         weight, bias = self.query_key_value.weight, self.query_key_value.bias
-        query_BD = F.linear(pick(normed_BLD, last_B), weight[:d], bias[:d])
+        query_BD = F.linear(at(normed_BLD, last_B), weight[:d], bias[:d])
         query_BH1d = query_BD.unflatten(-1, (self.num_heads, 1, -1))
         both = F.linear(normed_BLD, weight[d:], bias[d:]).unflatten(-1, (2, self.num_heads, -1))
         key_BHLd, value_BHLd = both.permute(2, 0, 3, 1, 4).unbind(0)
@@ -86,12 +86,6 @@ class Block(nn.Module):
         )
         x_BD = x_BD + self.dropout(self.attention_out(mixed_BH1d.flatten(1)))
         return x_BD + self.dropout(self.feed_forward(self.feed_forward_norm(x_BD)))
-
-
-def pick(x_BLD: Tensor, position_B: Tensor) -> Tensor:
-    """One position of each history, (B, D)."""
-    at_B1D = position_B[:, None, None].expand(-1, 1, x_BLD.size(2))
-    return x_BLD.gather(1, at_B1D).squeeze(1)
 
 
 class SASRec(Retriever):
