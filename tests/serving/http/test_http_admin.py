@@ -39,7 +39,8 @@ def live(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> Live:
 def test_a_swap_under_load_drops_nothing_and_mixes_nothing(
     start: Start, registry: Registry, live: Live, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    running = start(live=live, refresh_seconds=0.0, queue=64)
+    # a machine that stalls for a second must not answer "not_ranked", which is another list
+    running = start(live=live, refresh_seconds=0.0, queue=64, deadline_ms=60_000.0)
     done, found = Event(), []
 
     def ask() -> None:
